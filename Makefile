@@ -1,0 +1,71 @@
+# `make` shows what there is. Everything needs Python 3.11+ and make, and nothing else on the machine.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+# The first that is new enough; python3 if none is, so that the message can name it.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && exit; done; echo python3)
+VENV := .venv
+RUN := $(VENV)/bin/python
+ARGS ?=
+
+.PHONY: help
+help: ## show this
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo '  ARGS="..." goes to what is run: make test ARGS="-k keys -x", make bites ARGS="G2 G3"'
+
+.PHONY: demo
+demo: $(VENV)/.installed ## a hundred clients at once, over real HTTP: without, with a naive dict, with coalesce_kit
+	@$(RUN) -m examples.odds_service.demo $(ARGS)
+
+.PHONY: serve
+serve: $(VENV)/.installed ## the example service, left running until Ctrl-C
+	@$(RUN) -m examples.odds_service.serve $(ARGS)
+
+.PHONY: test
+test: $(VENV)/.installed ## the tests, on the default Python
+	@$(RUN) -m pytest $(ARGS)
+
+.PHONY: test-all
+test-all: $(VENV)/.installed ## the tests on every Python found, their coverage merged, then the bites
+	@$(RUN) -m tools.every_python $(ARGS)
+	@$(MAKE) bites ARGS=
+
+.PHONY: bites
+bites: $(VENV)/.installed ## break the package once per guarantee: its tests must notice
+	@$(RUN) -m tools.bites --python "$$($(RUN) -m tools.every_python --newest)" $(ARGS)
+
+.PHONY: lint
+lint: $(VENV)/.installed ## ruff: rules, then format
+	@$(RUN) -m ruff check $(ARGS) .
+	@$(RUN) -m ruff format --check .
+
+.PHONY: format
+format: $(VENV)/.installed ## let ruff repair what it can
+	@$(RUN) -m ruff check --fix-only --quiet .
+	@$(RUN) -m ruff format .
+
+.PHONY: typecheck
+typecheck: $(VENV)/.installed ## mypy --strict
+	@$(RUN) -m mypy --strict $(ARGS)
+
+.PHONY: pythons
+pythons: $(VENV)/.installed ## which Pythons this machine has, and which are passed over
+	@$(RUN) -m tools.interpreters
+
+.PHONY: clean
+clean: ## remove what the other targets made
+	@rm -rf $(VENV) .venvs .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache dist build
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "coalesce_kit needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || true)." >&2; \
+		echo "Name another one: make $(or $(MAKECMDGOALS),test) PYTHON=/path/to/python3.12" >&2; \
+		exit 1; }
+	@$(PYTHON) tools/venv.py $(VENV)
+	@touch $@

@@ -1,0 +1,204 @@
+"""Virtual time: an event loop whose clock jumps to the next timer, and shows it to the whole package.
+
+A limit of 60 s is tested in microseconds, at the exact moment, in the same order every time::
+
+    from coalesce_kit.testing.clock import run
+
+    async def main() -> float:
+        started = asyncio.get_running_loop().time()
+        await asyncio.sleep(60)
+        return asyncio.get_running_loop().time() - started
+
+    assert run(main()) == 60.0
+
+Time stands still while anything is runnable. When nothing is, it jumps to the next timer. When there is no timer
+either, nobody will ever wake up: that is a deadlock, and it fails at once, naming the tasks that wait.
+
+Threads and sockets have a time of their own, for which a clock that jumps cannot wait, so a ``VirtualLoop`` refuses
+them with an error that says so: no ``to_thread``, no executor, no stream, no subprocess. Another thread's
+``call_soon_threadsafe`` is heard when time would jump, but nothing waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import selectors
+from collections.abc import Callable, Coroutine, Mapping
+from types import TracebackType
+from typing import Any, NoReturn, Self, TypeVar
+
+from ..clock import clock
+
+T = TypeVar("T")
+
+
+class DeadlockError(AssertionError):
+    """Nothing in a ``VirtualLoop`` is runnable and no timer is armed: its tasks would wait for ever."""
+
+
+class VirtualClock:
+    """Float seconds that stand still until they are moved.
+
+    As a context manager it is what the package reads as the time, until it is left. A ``VirtualLoop`` does that by
+    itself while it runs.
+
+    Args:
+        start: the first time it shows.
+
+    *Concurrency*: the package has one clock for all threads, so one ``VirtualClock`` at a time is entered.
+    """
+
+    def __init__(self, start: float = 0.0) -> None:
+        self._now = start
+        self._outer: list[Callable[[], float]] = []
+
+    def __repr__(self) -> str:
+        return f"<VirtualClock at {self._now:g} s>"
+
+    def now(self) -> float:
+        """Return the time in seconds."""
+        return self._now
+
+    def advance(self, seconds: float) -> None:
+        """Move the time forward. Timers of a loop fire when the loop runs next.
+
+        Raises:
+            ValueError: ``seconds`` is negative or NaN: time never goes back.
+        """
+        if not seconds >= 0:
+            raise ValueError(f"time goes forward only: advance() takes at least 0 seconds, not {seconds!r}")
+        self._now += seconds
+
+    def advance_to(self, moment: float) -> None:
+        """Move the time forward to ``moment``; a moment that has passed changes nothing."""
+        self._now = max(self._now, moment)
+
+    def __enter__(self) -> Self:
+        self._outer.append(clock.now)
+        clock.now = self.now
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        clock.now = self._outer.pop()
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An event loop that lives in virtual time, and with it, while it runs, the whole package.
+
+    Args:
+        time: its clock; a new one that begins at 0 without.
+
+    Attributes:
+        clock: its clock. ``advance`` it to arrive late; it advances by itself when nothing is runnable.
+    """
+
+    def __init__(self, time: VirtualClock | None = None) -> None:
+        self.clock = VirtualClock() if time is None else time
+        super().__init__(_JumpingSelector(self._jump))
+
+    def time(self) -> float:
+        """Return the virtual time in seconds."""
+        return self.clock.now()
+
+    def run_forever(self) -> None:
+        """Run until stopped; meanwhile the package reads this loop's clock.
+
+        Raises:
+            DeadlockError: nothing is runnable and no timer is armed.
+        """
+        with self.clock:
+            super().run_forever()
+
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> NoReturn:  # type: ignore[override]  # noqa: ARG002
+        """Refuse: a thread's work takes real time, for which virtual time would not wait.
+
+        Raises:
+            RuntimeError: always, which is why its type is not the base's.
+        """
+        raise RuntimeError(
+            f"a VirtualLoop runs no threads, and {getattr(func, '__qualname__', func)!s} was given to one: "
+            "virtual time would not wait for it; test this on a real loop"
+        )
+
+    def _jump(self, timeout: float | None) -> None:
+        """Move the time by what the loop would have slept: ``None`` means that no timer is armed."""
+        if timeout is None:
+            raise DeadlockError(_describe_deadlock(self))
+        # The timer's own moment where it can be seen: t + (moment - t) may fall short of it by a rounding.
+        timers = getattr(self, "_scheduled", ())
+        moment = timers[0].when() if timers else self.time() + timeout
+        self.clock.advance_to(moment)
+
+
+def virtual_loop(start: float = 0.0) -> VirtualLoop:
+    """Return a new ``VirtualLoop`` whose clock begins at ``start``; fit to be a ``loop_factory``."""
+    return VirtualLoop(VirtualClock(start))
+
+
+def run(main: Coroutine[Any, Any, T], *, time: VirtualClock | None = None) -> T:
+    """Run a coroutine in virtual time, as ``asyncio.run`` would in real time.
+
+    Args:
+        main: the coroutine.
+        time: the clock; a new one that begins at 0 without.
+
+    Raises:
+        DeadlockError: it waits for something that nobody will ever do.
+    """
+    with asyncio.Runner(loop_factory=lambda: VirtualLoop(time)) as runner:
+        return runner.run(main)
+
+
+class _JumpingSelector(selectors.BaseSelector):
+    """A selector that, instead of sleeping, says for how long it would have.
+
+    It watches one file: the loop's own, by which other threads wake it.
+    """
+
+    def __init__(self, jump: Callable[[float | None], None]) -> None:
+        self._watched = selectors.DefaultSelector()
+        self._jump = jump
+
+    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        if self._watched.get_map():
+            raise RuntimeError(
+                "a VirtualLoop has no sockets, pipes or subprocesses: what comes through them takes real time, "
+                "for which virtual time would not wait; test this on a real loop"
+            )
+        return self._watched.register(fileobj, events, data)
+
+    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
+        return self._watched.unregister(fileobj)
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        events = self._watched.select(0)
+        if not events and (timeout is None or timeout > 0):
+            self._jump(timeout)
+        return events
+
+    def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
+        return self._watched.get_map()
+
+    def close(self) -> None:
+        self._watched.close()
+
+
+def _describe_deadlock(loop: asyncio.AbstractEventLoop) -> str:
+    tasks = sorted(asyncio.all_tasks(loop), key=asyncio.Task.get_name)
+    waiting = [f"  {describe_task(task)}" for task in tasks] or ["  (no task: the loop itself was left running)"]
+    return "\n".join(["deadlock: nothing is runnable and no timer is armed, yet these wait:", *waiting])
+
+
+def describe_task(task: asyncio.Task[Any]) -> str:
+    """Render a task for a message: its name, its coroutine, and the line on which it waits."""
+    coroutine: Any = task.get_coro()
+    name = getattr(coroutine, "__qualname__", repr(coroutine))
+    innermost = frame = None
+    while inspect.iscoroutine(coroutine):
+        frame = coroutine.cr_frame or frame
+        innermost, coroutine = coroutine, coroutine.cr_await
+    where = f" at {frame.f_code.co_filename}:{frame.f_lineno}" if innermost is not None and frame is not None else ""
+    return f"{task.get_name()} ({name}){where}"

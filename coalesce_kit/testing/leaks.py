@@ -1,0 +1,105 @@
+"""The check that nothing was left behind: no fetch in flight, no task, no armed timer, no unretrieved exception.
+
+At the end of a test, in the loop or after it::
+
+    await settle()
+    assert_nothing_left()
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..defaults import known_coalescers
+from ..protocols import Coalescer, describe_key
+from .clock import describe_task
+
+_SETTLING_TURNS = 50
+
+
+def what_is_left(*coalescers: Coalescer, loop: asyncio.AbstractEventLoop | None = None) -> list[str]:
+    """Return one line for everything that is still there; an empty list when nothing is.
+
+    Args:
+        coalescers: looked at beside the default one and those of every decorated function.
+        loop: whose tasks and timers are looked at; the running loop without, if there is one.
+
+    Nothing needs to be runnable any more when this is asked: see ``settle``. The task that asks is not counted.
+    uvloop does not show its timers.
+    """
+    lines = []
+    for coalescer in {id(known): known for known in (*known_coalescers(), *coalescers)}.values():
+        for flight in coalescer.flights():
+            kind = "zombie" if flight.zombie else "flight"
+            text = describe_key(flight.key)
+            lines.append(f"{kind}: {text}, {flight.waiters} waiting, in the air for {flight.age_seconds:.3f} s")
+    if loop is None:
+        loop = _running_loop()
+    if loop is not None and not loop.is_closed():
+        current = asyncio.current_task(loop)
+        tasks = (task for task in asyncio.all_tasks(loop) if task is not current)
+        lines += sorted(f"task: {describe_task(task)}" for task in tasks)
+        timers = (timer for timer in getattr(loop, "_scheduled", ()) if not timer.cancelled())
+        lines += [f"timer: {timer!r}, due in {timer.when() - loop.time():.3f} s" for timer in sorted(timers)]
+    return lines
+
+
+def assert_nothing_left(*coalescers: Coalescer, loop: asyncio.AbstractEventLoop | None = None) -> None:
+    """Fail when a fetch, a task or a timer is still there; takes what ``what_is_left`` takes.
+
+    Raises:
+        AssertionError: something is left; the message has one line for each thing.
+    """
+    lines = what_is_left(*coalescers, loop=loop)
+    if lines:
+        raise AssertionError("\n  ".join([f"{len(lines)} left behind:", *lines]))
+
+
+async def settle(*coalescers: Coalescer) -> None:
+    """Give the running loop turns until nothing is left, or it is clear that something stays.
+
+    What was cancelled needs a few turns to end; ending is not a leak.
+    """
+    for _ in range(_SETTLING_TURNS):
+        if not what_is_left(*coalescers):
+            return
+        await asyncio.sleep(0)
+
+
+@contextmanager
+def unretrieved() -> Iterator[list[str]]:
+    """Collect what asyncio reports to nobody in particular while the block runs.
+
+    That is "Task exception was never retrieved", "Task was destroyed but it is pending!", exceptions in callbacks:
+    whatever a loop with the default exception handler logs as an error. Such things are reported when they are
+    garbage collected, so call ``gc.collect()`` before looking at the list. Of nested blocks the innermost collects.
+    """
+    logger = logging.getLogger("asyncio")
+    handler = _Collector(logger)
+    logger.addHandler(handler)
+    try:
+        yield handler.lines
+    finally:
+        logger.removeHandler(handler)
+
+
+class _Collector(logging.Handler):
+    def __init__(self, logger: logging.Logger) -> None:
+        super().__init__(level=logging.ERROR)
+        self.lines: list[str] = []
+        self._logger = logger
+
+    def emit(self, record: logging.LogRecord) -> None:
+        collectors = [handler for handler in self._logger.handlers if isinstance(handler, _Collector)]
+        if collectors[-1] is self:
+            self.lines.append(self.format(record))
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

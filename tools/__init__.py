@@ -1,0 +1,1 @@
+"""The project's own tools. None of them is part of the package."""

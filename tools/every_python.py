@@ -1,0 +1,81 @@
+"""The test suite on every supported Python of this machine, and its coverage merged over them.
+
+Each version has a virtual environment of its own under ``.venvs``. The goal of 100 % of branches is held where every
+supported version was found: a branch that is there for one version can be covered on that version only.
+
+``python -m tools.every_python --newest`` makes the environment of the newest Python only, and prints its path.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tools.interpreters import ROOT, Interpreter, find_interpreters, supported_versions
+from tools.venv import ensure_venv
+
+VENVS = ROOT / ".venvs"
+
+
+def venv_of(interpreter: Interpreter) -> Path:
+    """Return the Python of the interpreter's virtual environment, which is made if it is not there."""
+    folder = VENVS / ".".join(map(str, interpreter.version))
+    return ensure_venv(folder, interpreter.path, group="dev")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the suite on every Python found; arguments it does not know go to pytest."""
+    parser = argparse.ArgumentParser(prog="python -m tools.every_python", description=__doc__)
+    parser.add_argument("--newest", action="store_true", help="only print the Python of the newest environment")
+    options, for_pytest = parser.parse_known_args(arguments)
+    search = find_interpreters()
+    if options.newest:
+        print(venv_of(search.newest))
+        return 0
+    for line in search.skipped:
+        print(f"\n!!! {line}", flush=True)
+    for old in ROOT.glob(".coverage*"):
+        old.unlink()
+    results = [(interpreter, *_run_suite(interpreter, for_pytest)) for interpreter in search.chosen]
+    complete = len(search.chosen) == len(supported_versions())
+    covered = bool(results) and _report_coverage(venv_of(search.newest), complete=complete)
+    print()
+    for interpreter, passed, seconds in results:
+        print(f"{'passed' if passed else 'FAILED'}  {interpreter}  {seconds:.0f} s")
+    for line in search.skipped:
+        print(f"!!! {line}")
+    print(f"{'passed' if covered else 'FAILED'}  coverage, merged over {len(results)} versions of Python")
+    return 0 if covered and all(passed for _, passed, _ in results) else 1
+
+
+def _run_suite(interpreter: Interpreter, for_pytest: Sequence[str]) -> tuple[bool, float]:
+    started = time.monotonic()
+    print(f"\n=== {interpreter}", flush=True)
+    try:
+        python = venv_of(interpreter)
+    except subprocess.CalledProcessError as error:
+        print(f"!!! its virtual environment could not be made: {error}", flush=True)
+        return False, time.monotonic() - started
+    done = subprocess.run([python, "-m", "coverage", "run", "-m", "pytest", *for_pytest], cwd=ROOT, check=False)
+    return done.returncode == 0, time.monotonic() - started
+
+
+def _report_coverage(python: Path, *, complete: bool) -> bool:
+    """Merge and print what was covered; whether it is enough."""
+    combined = subprocess.run([python, "-m", "coverage", "combine", "--quiet"], cwd=ROOT, check=False)
+    goal = [] if complete else ["--fail-under=0"]
+    print("\n=== coverage", flush=True)
+    if not complete:
+        print("!!! not every supported Python is here, so the goal of 100 % is not held", flush=True)
+    report = subprocess.run([python, "-m", "coverage", "report", *goal], cwd=ROOT, check=False)
+    return combined.returncode == 0 and report.returncode == 0
+
+
+if __name__ == "__main__":
+    os.chdir(ROOT)
+    sys.exit(main())
