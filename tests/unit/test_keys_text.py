@@ -1,0 +1,298 @@
+"""How keys read: canonical texts, quoting, digests, and that looking at a key never fails."""
+
+from __future__ import annotations
+
+import contextvars
+import dataclasses
+import enum
+import re
+import uuid
+from collections import OrderedDict, defaultdict, deque
+from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
+from unittest import mock
+
+import pydantic
+import pytest
+
+from tests.keys_by_hand import ByHand, key_maker
+
+
+class Color(enum.Enum):
+    RED = 1
+
+
+class Perm(enum.Flag):
+    READ = 1
+    WRITE = 2
+
+
+@dataclasses.dataclass
+class Point:
+    x: object
+    y: int = 0
+
+
+class Items(list):
+    pass
+
+
+class Open(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="allow")
+
+
+class Service:
+    async def odds(self, league): ...
+
+
+async def fixtures(sport, live=True, limit=5):
+    """An origin."""
+
+
+async def one(value):
+    """An origin of one argument."""
+
+
+HERE = __name__
+
+
+def test_the_default_key_reads_like_a_call():
+    """module.qualname(sport='nfl', live=True, limit=5)."""
+    assert ByHand(fixtures).text("nfl") == f"{HERE}.fixtures(sport='nfl', live=True, limit=5)"
+
+
+def test_a_sequence_of_names_reads_like_a_call():
+    """Parts are called as they were written."""
+    key = ByHand(one, key=("value.x",), name="f")
+    assert key.text(Point(3)) == "f(value.x=3)"
+
+
+def test_a_template_is_filled():
+    """Plain strings go bare, what could be read as another type in quotes."""
+    key = ByHand(fixtures, key="fixtures:{sport}:{live}:{limit}")
+    assert key.text("nfl") == "fixtures:nfl:True:5"
+    assert key.text("nfl", "True", "5") == "fixtures:nfl:'True':'5'"
+
+
+def test_a_key_function_reads_like_a_call():
+    """Its answer is called key."""
+    assert ByHand(fixtures, key=lambda sport, live, limit: (sport, limit), name="f").text("nfl") == "f(key=('nfl', 5))"
+
+
+def test_an_instance_shows_class_and_address():
+    """<Service 0x7f...>, before a template that does not name it."""
+    service = Service()
+    shown = f"<Service {id(service):#x}>"
+    assert ByHand(Service.odds, name="f").text(service, "nba") == f"f(self={shown}, league='nba')"
+    assert ByHand(Service.odds, key="odds:{league}").text(service, "nba") == f"{shown}:odds:nba"
+    assert ByHand(Service.odds, key="odds:{self}:{league}").text(service, "nba") == f"odds:{shown}:nba"
+
+
+def test_context_variables_stand_at_the_end():
+    """A template gets them in brackets, a call like arguments."""
+    locale = contextvars.ContextVar("locale", default="en")
+    tenant = contextvars.ContextVar("tenant", default=7)
+    assert ByHand(one, vary=(locale,), name="f").text(1) == "f(value=1, locale='en')"
+    key = ByHand(one, key="x:{value}", vary=(tenant, locale))
+    assert key.text("nfl") == "x:nfl[tenant=7, locale='en']"
+    assert key.text("a[b") == "x:'a[b'[tenant=7, locale='en']"
+
+
+TEXTS = [
+    ("nfl", "nfl"),
+    ("49ers", "49ers"),
+    ("new york", "new york"),
+    ("user@example.org", "user@example.org"),
+    ("naïve", "naïve"),
+    ("5", "'5'"),
+    ("-5", "'-5'"),
+    ("1.5", "'1.5'"),
+    ("1e5", "'1e5'"),
+    ("nan", "'nan'"),
+    ("inf", "'inf'"),
+    ("True", "'True'"),
+    ("None", "'None'"),
+    ("2024-06-01", "'2024-06-01'"),
+    ("", "''"),
+    (" nfl", "' nfl'"),
+    ("a:b", "'a:b'"),
+    ("it's", '"it\'s"'),
+    ("a\nb", "'a\\nb'"),
+    ("\ud800", "'\\ud800'"),
+    ("(5)", "'(5)'"),
+    ("[1]", "'[1]'"),
+    ("{x}", "'{x}'"),
+    ("<x>", "'<x>'"),
+    ("a\\b", "'a\\\\b'"),
+    (5, "5"),
+    (-5, "-5"),
+    (True, "True"),
+    (None, "None"),
+    (1.0, "1.0"),
+    (-0.0, "0.0"),
+    (float("inf"), "inf"),
+    (float("nan"), "nan"),
+    (b"x", "b'x'"),
+    (bytearray(b"x"), "bytearray(b'x')"),
+    (Color.RED, f"<{HERE}.Color.RED>"),
+    (Perm.READ | Perm.WRITE, f"<{HERE}.Perm.READ|WRITE>"),
+    (Perm(0), f"<{HERE}.Perm 0>"),
+    (uuid.UUID(int=5), "UUID('00000000-0000-0000-0000-000000000005')"),
+    (date(2024, 6, 1), "2024-06-01"),
+    (datetime(2024, 6, 1), "(2024-06-01T00:00:00)"),  # noqa: DTZ001  # naive on purpose
+    (datetime(2024, 6, 1, 2, tzinfo=timezone(timedelta(hours=2))), "(2024-06-01T00:00:00Z)"),
+    (datetime(2024, 6, 1, tzinfo=UTC), "(2024-06-01T00:00:00Z)"),
+    (timedelta(days=1, seconds=5), "timedelta(days=1, seconds=5)"),
+    (Decimal("1.50"), "Decimal('1.5')"),
+    (Decimal("-0.05"), "Decimal('-5E-2')"),
+    (Decimal("12.5"), "Decimal('12.5')"),
+    (Decimal("1E3"), "Decimal('1000')"),
+    (Decimal("1E+9"), "Decimal('1E9')"),
+    (Decimal("-0.00"), "Decimal('0')"),
+    (Decimal("Infinity"), "Decimal('Infinity')"),
+    (Decimal("NaN"), "Decimal('NaN')"),
+    ([1, "a", [None]], "[1, 'a', [None]]"),
+    ((), "()"),
+    ((1,), "(1,)"),
+    ((1, 2), "(1, 2)"),
+    ({3, 1, 2}, "{1, 2, 3}"),
+    (set(), "set()"),
+    (frozenset(), "frozenset()"),
+    (frozenset({1}), "frozenset({1})"),
+    ({}, "{}"),
+    ({"b": 1, "a": [2]}, "({'a': [2], 'b': 1})"),
+    (OrderedDict(b=1), "(collections.OrderedDict({'b': 1}))"),
+    (defaultdict(list, b=1), "(collections.defaultdict({'b': 1}))"),
+    (deque([1]), "collections.deque([1])"),
+    (Items([1]), f"{HERE}.Items(*[1])"),
+    (Point(1), f"{HERE}.Point(x=1, y=0)"),
+    (Open(**{"a b": 1, "c": 2}), f"{HERE}.Open('a b'=1, c=2)"),
+    (1 << 2001, f"int({1 << 2001:#x})"),
+]
+
+
+@pytest.mark.parametrize(("value", "text"), TEXTS, ids=map(str, range(len(TEXTS))))
+def test_canonical_parts(value, text):
+    """Each value has one text, its own."""
+    assert ByHand(one, key="k:{value}:").text(value) == f"k:{text}:"
+
+
+def test_what_contains_a_separator_is_set_apart():
+    """A string is quoted, another value stands in parentheses."""
+
+    async def two(a, b): ...
+
+    key = ByHand(two, key="{a}-{b}")
+    assert key.text("a-b", "c") == "'a-b'-c"
+    assert key.text("a", "b-c") == "a-'b-c'"
+    assert key.text(-5, date(2024, 6, 1)) == "(-5)-(2024-06-01)"
+    assert ByHand(two, key="{a}x{b}").text("fox", "bar") == "'fox'xbar"
+
+
+def test_punctuation_anywhere_separates_letters_only_next_to_a_part():
+    """There is an f in fixtures and in nfl, and nobody takes one for the other."""
+    assert ByHand(one, key="user:{value}:profile").text("bob") == "user:bob:profile"
+    assert ByHand(one, key="fixtures/{value}").text("nfl") == "fixtures/nfl"
+    assert ByHand(one, key="fixtures/{value}").text("a/b") == "fixtures/'a/b'"
+
+
+def test_a_hidden_part_shows_as_a_digest():
+    """!h: equal values have equal digests, and the value is nowhere."""
+
+    async def function(token, page): ...
+
+    key = ByHand(function, key="p:{token!h}:{page}")
+    text = key.text("s3cret", 1)
+    assert re.fullmatch(r"p:#[0-9a-f]{32}:1", text)
+    assert text == key.text("s3cret", 1) != key.text("other", 1)
+    assert key.text("5", 1) != key.text(5, 1)
+    assert re.fullmatch(
+        r"f\(token=#[0-9a-f]{32}\)", ByHand(function, key=("token!h",), ignore=("page",), name="f").text([1], 1)
+    )
+
+
+def test_an_oversized_argument_shows_its_class():
+    """<list 0123...>."""
+    assert re.fullmatch(r"f\(value=<list [0-9a-f]{32}>\)", key_maker().text([1] * 5000))
+    assert re.fullmatch(rf"f\(value=<{HERE}.Point [0-9a-f]{{32}}>\)", key_maker().text(Point([1] * 5000)))
+
+
+def test_other_types_show_class_and_address():
+    """Nobody knows how they would like to be written."""
+    other = complex(1, 2)
+    assert key_maker().text(other) == f"f(value=<complex {id(other):#x}>)"
+    assert key_maker().text([other]) == f"f(value=[<complex {id(other):#x}>])"
+    assert key_maker().text(Service) == f"f(value=<type {id(Service):#x}>)"
+
+
+def test_a_value_that_pretends_to_be_of_another_class_shows_its_own():
+    """What says that it is an int has no text of an int."""
+    liar = mock.Mock(spec=int)
+    assert key_maker().text(liar) == f"f(value=<Mock {id(liar):#x}>)"
+
+
+def test_a_class_that_cannot_be_found_by_its_name_shows_its_address():
+    """Two classes of one name have two texts."""
+
+    def make():
+        @dataclasses.dataclass
+        class Local:
+            x: int
+
+        return Local(1)
+
+    assert re.search(r"make\.<locals>\.Local@0x[0-9a-f]+\(x=1\)", key_maker().text(make()))
+    first, second = make(), make()
+    key = key_maker()
+    assert key.text(first) != key.text(second)
+
+
+class Hostile:
+    __hash__ = None
+
+    def __repr__(self):
+        raise RuntimeError("no")
+
+    def __eq__(self, other):
+        raise RuntimeError("no")
+
+
+class HostileClass(type):
+    @property
+    def __name__(cls):
+        raise RuntimeError("no")
+
+
+class HostileHash:
+    def __hash__(self):
+        raise RuntimeError("no")
+
+
+def test_looking_at_a_key_never_fails():
+    """Also that of a call which will be refused, and whatever its values do."""
+    key = key_maker()
+    for value in (Hostile(), [Hostile()], HostileHash(), object(), [object()]):
+        text = key.recipe.text(key.shallow(value))
+        assert text == f"f(value=<{type(value).__name__} {id(value):#x}>)"
+    assert key.recipe.text(key.shallow(HostileClass("X", (), {})())) == "f(<unprintable>)"
+    loop: list = []
+    loop.append(loop)
+    assert key.recipe.text(key.shallow(loop)).startswith("f(value=<list ")
+
+
+def test_what_is_no_key_of_the_function_shows_as_it_is():
+    """A coalescer may be shared with keys of others."""
+    recipe = key_maker().recipe
+    assert recipe.text("x") == "x"
+    assert recipe.text((recipe,)) == "(<KeyRecipe of f>,)"
+    assert recipe.text((key_maker().recipe, int, 1)) == "(<KeyRecipe of f>, <class 'int'>, 1)"
+
+
+def test_a_message_shows_at_most_200_characters():
+    """The text itself is whole."""
+    key = key_maker()
+    made = key("x" * 500)
+    assert len(key.recipe.text(made)) > 500
+    assert len(key.recipe.describe(made)) == 200
+    assert key.recipe.describe(made).endswith("…")
+    assert key.recipe.describe(key(1)) == "f(value=1)"
