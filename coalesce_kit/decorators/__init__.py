@@ -1,0 +1,1 @@
+"""The front doors: ``@coalesced`` and what it makes of a function."""
