@@ -1,0 +1,1 @@
+"""Programs that use coalesce_kit: a service with a demonstration, and small ones for three web frameworks."""
