@@ -4,19 +4,23 @@
 
     from coalesce_kit import coalesced
 
-    @coalesced
+    @coalesced(key="fixtures:{sport}:{live}:{limit}", ttl=30)
     async def fixtures(sport: str, live: bool = True, limit: int = 5) -> list[Fixture]: ...
 """
 
 from __future__ import annotations
 
 from .backends.in_process import PendingRequest, RequestCoalescer, detached_context
+from .cache.memory import MemoryCache
+from .cache.policy import CachePolicy
+from .cache.s3fifo import S3FIFOCache
 from .decorators.bound import BoundFunction, bound
 from .decorators.coalesced import CoalescedDecorator, coalesced
 from .decorators.explain import Explanation
 from .decorators.face import CoalescedFunction
-from .decorators.invalidation import Invalidation, invalidate_all
+from .decorators.invalidation import Invalidation, invalidate_all, invalidate_tags
 from .defaults import aclose, get_request_coalescer, get_stats_registry, lifespan
+from .entry import Entry, Freshness
 from .errors import (
     CoalesceKitError,
     CoalescerClosedError,
@@ -46,6 +50,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BoundFunction",
+    "CachePolicy",
     "CloseReport",
     "CoalesceKitError",
     "CoalescedDecorator",
@@ -55,6 +60,7 @@ __all__ = [
     "CoalescerStats",
     "ConfigurationError",
     "Drainable",
+    "Entry",
     "Explanation",
     "FetchCancelledError",
     "FetchEnded",
@@ -62,15 +68,18 @@ __all__ = [
     "FetchTimeoutError",
     "FlightInfo",
     "FlightTerms",
+    "Freshness",
     "Invalidated",
     "Invalidation",
     "KeyDerivationError",
     "KeyTemplateError",
+    "MemoryCache",
     "Observer",
     "PendingRequest",
     "RecursiveFetchError",
     "RegistrySnapshot",
     "RequestCoalescer",
+    "S3FIFOCache",
     "StateChanged",
     "StatsRegistry",
     "Ticket",
@@ -86,5 +95,6 @@ __all__ = [
     "get_request_coalescer",
     "get_stats_registry",
     "invalidate_all",
+    "invalidate_tags",
     "lifespan",
 ]

@@ -11,7 +11,7 @@ import itertools
 import linecache
 import threading
 import weakref
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from types import CodeType
 from typing import Final, Protocol
@@ -61,7 +61,19 @@ class Decorated(Protocol):
         ...
 
     def void_all(self) -> int:
-        """Detach all its fetches in flight and return how many there were."""
+        """Drop all its results, detach all its fetches in flight, and return how many there were."""
+        ...
+
+    def void_tags(self, tags: Sequence[str]) -> int:
+        """Invalidate what has one of ``tags``; return how many fetches in flight were detached."""
+        ...
+
+    def clear(self) -> None:
+        """Drop all its results and detach all its fetches, and count nothing."""
+        ...
+
+    async def drain(self, *, deadline_seconds: float) -> None:
+        """Wait for what runs in the background on the running loop."""
         ...
 
 
@@ -196,6 +208,8 @@ async def aclose(*, deadline_seconds: Duration = 10.0) -> CloseReport:
     deadline = to_seconds(deadline_seconds, name="deadline_seconds", zero=True)
     drainable = [coalescer for coalescer in known_coalescers() if isinstance(coalescer, Drainable)]
     reports = await asyncio.gather(*(coalescer.drain(deadline_seconds=deadline) for coalescer in drainable))
+    # refreshes in the background: by now their fetches have ended
+    await asyncio.gather(*(function.drain(deadline_seconds=deadline) for function in decorated_functions()))
     return sum(reports, CloseReport(0))
 
 
@@ -220,6 +234,7 @@ def reset_for_tests() -> None:
         _state.registry = None
         registry = get_stats_registry()
         for function in decorated_functions():
+            function.clear()
             function.counters.reset()
             function.forget_default()
             function.register(registry)

@@ -102,6 +102,9 @@ class FlightTerms:
         counters: where the function's numbers are counted.
         observers: who is told; ``None`` costs nothing.
         outside_key: names of the parameters that are not in the key, for the note on a failed fetch.
+        look: asked by a flight in its first step, after the slot was won: what it returns, unless ``None``, is the
+            answer, and no fetch is run. Whoever found nothing before the slot was taken may have been overtaken.
+        refresh: these are the terms of fetches for nobody's request: their leader is counted apart.
         describe: renders one of the function's keys, for messages.
     """
 
@@ -113,6 +116,8 @@ class FlightTerms:
     observers: Observers | None = None
     outside_key: tuple[str, ...] = ()
     describe: Callable[[Key], str] = describe_key
+    look: Callable[[Key], object | None] | None = None
+    refresh: bool = False
 
 
 class Coalescer(Protocol):

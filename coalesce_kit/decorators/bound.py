@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
+from ..entry import Entry
 from ..stats.counters import CoalescerStats
 from .explain import Explanation
 from .invalidation import Invalidation
@@ -35,16 +36,28 @@ class BoundFunction(Generic[P, R]):
         return cast(R, await self._workings.origin(self._instance, *args, **kwargs))
 
     def invalidate(self, /, *args: P.args, **kwargs: P.kwargs) -> Invalidation:
-        """Detach the fetch of this call's key: its callers keep its result, later ones lead anew."""
+        """Drop the result of this call's key and detach its fetch: who waits keeps its result, later callers lead."""
         return self._workings.invalidate_call((self._instance, *args), kwargs)
 
     def invalidate_key(self, /, **names: object) -> Invalidation:
-        """Detach the fetch of a key, given by the names that it is made of; those of the instance are filled in."""
-        return self._workings.invalidate_key(**self._workings.names_with_instance(self._instance, names))
+        """Do the same for a key, given by the names that it is made of; those of the instance are filled in."""
+        return self._workings.invalidate_names(self._workings.names_with_instance(self._instance, names))
 
     def invalidate_all(self) -> Invalidation:
-        """Detach every fetch of this method, of whatever instance."""
+        """Do the same for every key of this method, of whatever instance."""
         return self._workings.invalidate_all()
+
+    async def refresh(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Return a new value: join a fetch in flight, or lead one; its failure is raised, and the old value stays."""
+        return cast(R, await self._workings.refresh_call((self._instance, *args), kwargs))
+
+    def prime(self, value: object, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Keep a value made elsewhere as a call's result; what is in the air is not kept any more."""
+        self._workings.prime_call(value, (self._instance, *args), kwargs)
+
+    def peek(self, /, *args: P.args, **kwargs: P.kwargs) -> Entry | None:
+        """Return what is kept for a call, fresh or stale, without counting or touching it."""
+        return self._workings.peek_call((self._instance, *args), kwargs)
 
     def cache_key(self, /, *args: P.args, **kwargs: P.kwargs) -> str:
         """Return the key of a call as text, for people and logs."""

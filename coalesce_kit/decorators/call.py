@@ -27,19 +27,80 @@ Source: ``dataclasses`` and ``attrs``, which generate ``__init__`` in this way.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from inspect import Parameter, Signature
 from types import CodeType, FunctionType, MethodType
 from typing import Any, cast
 
 from .. import defaults
-from ..keys import ATOMS, KeyRecipe
+from ..cache.tags import TagTable
+from ..clock import clock
+from ..keys import ATOMS, CompiledTags, KeyRecipe
 from ..protocols import FlightTerms
 from ..stats.counters import Counters
 from ..tickets import Tickets
-from .source import write_maker
+from .source import Features, write_maker
 from .wrapping import AsyncCallable, bare_name, body_of, present, takes_by_keyword
+
+
+class BroughtCall:
+    """A call's arguments and what can be made of them, for the read-through to ask of a caller who leads."""
+
+    __slots__ = ("_arguments", "_run", "_tags")
+
+    def __init__(
+        self,
+        run: Callable[[list[Any]], Awaitable[object]],
+        tags: Callable[[list[Any]], tuple[str, ...]],
+        arguments: list[Any],
+    ) -> None:
+        self._run = run
+        self._tags = tags
+        self._arguments = arguments
+
+    @property
+    def instance(self) -> object:
+        """Nothing: the address of no instance is in the key."""
+        return None
+
+    def run(self) -> Awaitable[object]:
+        """Call the wrapped function."""
+        return self._run(self._arguments)
+
+    def tags(self) -> tuple[str, ...]:
+        """Render the call's tags."""
+        return self._tags(self._arguments)
+
+
+class BroughtMethodCall(BroughtCall):
+    """The same for a method whose key holds the address of its instance."""
+
+    __slots__ = ()
+
+    @property
+    def instance(self) -> object:
+        """The instance."""
+        return self._arguments[0]
+
+
+@dataclass(frozen=True, slots=True)
+class CachedWiring:
+    """What the cells of a compiled call hold if results are kept.
+
+    Attributes:
+        answer: the read-through's.
+        find: looks a key up in the cache's storage; ``None`` if only the cache itself may.
+        tagged: knows the epoch of the function's tags.
+        tags: the tags' expression and what it needs; ``None`` without tags.
+        refreshes_ahead: a fresh hit may start a refresh.
+    """
+
+    answer: Callable[..., Awaitable[Any]]
+    find: Callable[[object], Any] | None
+    tagged: TagTable
+    tags: CompiledTags | None
+    refreshes_ahead: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +115,8 @@ class Wiring:
         tickets: the live tickets of its keys.
         get_or_fetch: its coalescer's, or what finds the default coalescer at the first call.
         watch: told the instance of each call while the watching body is in place; ``None`` where there is none.
+        caching: its part of a cache and the path through it; ``None`` where nothing is kept.
+        copy: makes what each caller receives; ``None`` where they share one object.
     """
 
     function: AsyncCallable
@@ -63,6 +126,8 @@ class Wiring:
     tickets: Tickets
     get_or_fetch: Callable[..., Any]
     watch: Callable[[object], None] | None
+    caching: CachedWiring | None = None
+    copy: Callable[[Any], Any] | None = None
 
 
 class CompiledCall:
@@ -70,19 +135,26 @@ class CompiledCall:
 
     Attributes:
         shallow_key: takes the function's arguments, returns its shallow key.
+        gather: takes the function's arguments, returns them as a list.
+        helpers: the two functions that run for a caller who leads: fetch and reserve, or run and tags.
     """
 
-    __slots__ = ("_call", "_codes", "_names", "_source", "shallow_key")
+    __slots__ = ("_call", "_codes", "_names", "_source", "gather", "helpers", "shallow_key")
 
     def __init__(
         self,
         call: FunctionType,
         codes: Mapping[str, CodeType],
+        *,
         shallow_key: Callable[..., tuple[object, ...]],
+        gather: Callable[..., list[Any]],
+        helpers: tuple[Callable[..., Any], Callable[..., Any]],
         names: Mapping[str, str],
         source: defaults.GeneratedSource,
     ) -> None:
         self.shallow_key = shallow_key
+        self.gather = gather
+        self.helpers = helpers
         self._call = weakref.ref(call)
         self._codes = codes
         self._names = names
@@ -97,7 +169,9 @@ class CompiledCall:
         call = self._call()
         if call is not None:
             cells = dict(zip(call.__code__.co_freevars, call.__closure__ or (), strict=True))
-            cells[self._names[role]].cell_contents = value
+            cell = cells.get(self._names[role])
+            if cell is not None:  # a function that keeps results asks its coalescer elsewhere
+                cell.cell_contents = value
 
     def change_over(self, body: str) -> None:
         """Put another body in place, for all calls that begin from now on: "on", "off" or "watching"."""
@@ -112,42 +186,69 @@ def compile_call(wiring: Wiring) -> tuple[FunctionType, CompiledCall]:
     Raises:
         ConfigurationError: the wrapped function cannot be called with the parameters that it shows.
     """
+    caching = wiring.caching
+    tags = None if caching is None else caching.tags
+    bindings = {**wiring.recipe.bindings, **({} if tags is None else tags.bindings)}
     maker = write_maker(
         name=bare_name(wiring.function),
         signature=wiring.signature,
         by_keyword=takes_by_keyword(wiring.function, wiring.signature),
         parts=wiring.recipe.parts,
-        bindings=wiring.recipe.bindings,
-        watches=wiring.watch is not None,
+        bindings=bindings,
+        features=Features(
+            watches=wiring.watch is not None,
+            caches=caching is not None,
+            looks_in_line=caching is not None and caching.find is not None,
+            refreshes_ahead=caching is not None and caching.refreshes_ahead,
+            copies=wiring.copy is not None,
+            tags=None if tags is None else tags.source,
+        ),
     )
     source = defaults.compiled_source(maker.text, title=maker.title)
     namespace: dict[str, Any] = {}
     exec(source.code, getattr(body_of(wiring.function), "__globals__", {}), namespace)
     make = namespace[maker.names["make"]]
     cells: dict[str, object] = {
+        "answer": None if caching is None else caching.answer,
         "atoms": ATOMS,
         "bind": MethodType,
+        "bring": BroughtMethodCall if wiring.recipe.instance else BroughtCall,
+        "clock": clock,
+        "copy": wiring.copy,
+        "counters": wiring.terms.counters,
         "deepen": wiring.recipe.deepen,
+        "find": None if caching is None else caching.find,
         "get_or_fetch": wiring.get_or_fetch,
         "origin": wiring.function,
         "recipe": wiring.recipe,
         "refusal": _refuser(wiring.recipe, None),
         "refuse": _refuser(wiring.recipe, wiring.terms.counters),
         "release": wiring.tickets.release,
+        "tagged": None if caching is None else caching.tagged,
         "take": wiring.tickets.reserve,
         "terms": wiring.terms,
         "watch": wiring.watch,
     }
-    bodies, shallow_key = make(**{maker.names[role]: value for role, value in cells.items()}, **wiring.recipe.bindings)
+    made, *helpers = make(**{maker.names[role]: value for role, value in cells.items()}, **bindings)
+    shallow_key, gather, bodies = made.pop("shallow_key"), made.pop("gather"), made
     call = cast(FunctionType, bodies["on"])
     present(call, wiring.function)
     qualname = call.__qualname__
-    codes = {body: made.__code__.replace(co_qualname=qualname) for body, made in bodies.items()}
+    codes = {body: function.__code__.replace(co_qualname=qualname) for body, function in bodies.items()}
     call.__code__ = codes["on"]
-    shallow_key.__qualname__ = qualname  # the interpreter's own messages about arguments name it
-    for made in (call, shallow_key):
-        _set_defaults(made, wiring.signature)
-    return call, CompiledCall(call, codes, shallow_key, maker.names, source)
+    shallow_key.__qualname__ = gather.__qualname__ = qualname  # the interpreter's messages about arguments name it
+    for function in (call, shallow_key, gather):
+        _set_defaults(function, wiring.signature)
+    compiled = CompiledCall(
+        call,
+        codes,
+        shallow_key=shallow_key,
+        gather=gather,
+        helpers=(helpers[0], helpers[1]),
+        names=maker.names,
+        source=source,
+    )
+    return call, compiled
 
 
 def _refuser(recipe: KeyRecipe, counters: Counters | None) -> Callable[[Exception], Exception]:

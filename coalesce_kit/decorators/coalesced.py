@@ -4,130 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from inspect import Signature
 from typing import Any, Final, ParamSpec, TypeVar, overload
 
 from .. import defaults
-from ..durations import Duration, to_seconds_or_none
+from ..cache.memory import MemoryCache
+from ..cache.policy import CachePolicy, Ttl
+from ..durations import Duration
 from ..errors import ConfigurationError
-from ..keys import KeySpec, compile_key
+from ..keys import KeySpec, compile_key, compile_tags
 from ..protocols import INHERIT, Coalescer, FlightTerms, Inherit, OnAbandon
 from ..stats.observer import Observer, Observers
+from .attributes import give_attributes
 from .face import CoalescedFunction, Decorator
+from .keeping import Caching
+from .options import Options
 from .workings import Workings
 from .wrapping import label, published_signature, require_async
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """The options that many functions may have in common, checked.
-
-    Attributes:
-        vary: context variables whose values join the key.
-        backend: the coalescer; ``None`` for the default one.
-        max_wait_seconds: the longest wait of one waiter; ``None`` without limit, ``INHERIT`` the coalescer's own.
-        fetch_timeout_seconds: the longest run of the function; ``None`` without limit.
-        on_abandon: what becomes of a fetch whose last caller leaves.
-        enabled: whether anything is done at all.
-        observers: who is told what happens.
-    """
-
-    vary: tuple[ContextVar[Any], ...] = ()
-    backend: Coalescer | None = None
-    max_wait_seconds: float | None | Inherit = INHERIT
-    fetch_timeout_seconds: float | None = None
-    on_abandon: OnAbandon = "cancel"
-    enabled: bool = True
-    observers: tuple[Observer, ...] = ()
-
-    def with_given(
-        self,
-        *,
-        vary: Iterable[ContextVar[Any]] | Inherit,
-        backend: Coalescer | None | Inherit,
-        max_wait_seconds: Duration | None | Inherit,
-        fetch_timeout_seconds: Duration | None | Inherit,
-        on_abandon: OnAbandon | Inherit,
-        enabled: bool | Inherit,
-        observers: Iterable[Observer] | Inherit,
-    ) -> Options:
-        """Return these options with every one that is given, and therefore not ``INHERIT``, in place of its own.
-
-        Raises:
-            ConfigurationError: one cannot work.
-        """
-        given: dict[str, Any] = {}
-        if not isinstance(vary, Inherit):
-            given["vary"] = _checked_vary(vary)
-        if not isinstance(backend, Inherit):
-            given["backend"] = _checked_backend(backend)
-        if not isinstance(max_wait_seconds, Inherit):
-            given["max_wait_seconds"] = to_seconds_or_none(max_wait_seconds, name="max_wait_seconds")
-        if not isinstance(fetch_timeout_seconds, Inherit):
-            given["fetch_timeout_seconds"] = to_seconds_or_none(fetch_timeout_seconds, name="fetch_timeout_seconds")
-        if not isinstance(on_abandon, Inherit):
-            given["on_abandon"] = _checked_on_abandon(on_abandon)
-        if not isinstance(enabled, Inherit):
-            given["enabled"] = _checked_enabled(enabled)
-        if not isinstance(observers, Inherit):
-            given["observers"] = _checked_observers(observers)
-        return replace(self, **given)
-
-
-def _checked_vary(vary: object) -> tuple[ContextVar[Any], ...]:
-    if isinstance(vary, ContextVar):
-        raise ConfigurationError(f"vary takes several context variables: write vary=({vary.name},)")
-    variables = _checked_tuple("vary", vary)
-    for variable in variables:
-        if not isinstance(variable, ContextVar):
-            raise ConfigurationError(
-                f"vary takes ContextVar objects, not {variable!r} ({type(variable).__name__}); parameters go into key="
-            )
-    return variables
-
-
-def _checked_backend(backend: Coalescer | None) -> Coalescer | None:
-    if isinstance(backend, type):
-        raise ConfigurationError(f"backend takes a coalescer, not its class: write backend={backend.__name__}()")
-    if backend is not None and not callable(getattr(backend, "get_or_fetch", None)):
-        raise ConfigurationError(
-            f"backend takes a coalescer, such as RequestCoalescer(), not {backend!r} ({type(backend).__name__})"
-        )
-    return backend
-
-
-def _checked_on_abandon(on_abandon: object) -> OnAbandon:
-    if on_abandon == "cancel":
-        return "cancel"
-    if on_abandon == "finish":
-        return "finish"
-    raise ConfigurationError(f'on_abandon is "cancel" or "finish", not {on_abandon!r}')
-
-
-def _checked_enabled(enabled: object) -> bool:
-    if not isinstance(enabled, bool):
-        raise ConfigurationError(f"enabled is True or False, not {enabled!r} ({type(enabled).__name__})")
-    return enabled
-
-
-def _checked_observers(observers: object) -> tuple[Observer, ...]:
-    if isinstance(observers, Observer):
-        raise ConfigurationError(f"observers takes several: write observers=({type(observers).__name__}(...),)")
-    members = _checked_tuple("observers", observers)
-    try:
-        Observers(members)
-    except TypeError as error:
-        raise ConfigurationError(f"observers: {error}") from None
-    return members
-
-
-def _checked_tuple(option: str, given: object) -> tuple[Any, ...]:
-    if isinstance(given, str) or not isinstance(given, Iterable):
-        raise ConfigurationError(f"{option} takes a tuple, not {given!r} ({type(given).__name__})")
-    return tuple(given)
 
 
 class CoalescedDecorator:
@@ -163,7 +59,12 @@ class CoalescedDecorator:
         key: KeySpec = None,
         ignore: Iterable[str] = (),
         vary: Iterable[ContextVar[Any]] | Inherit = INHERIT,
+        ttl: Ttl | None | Inherit = INHERIT,
+        policy: CachePolicy | None | Inherit = INHERIT,
+        tags: Iterable[str] | Inherit = INHERIT,
         backend: Coalescer | None | Inherit = INHERIT,
+        cache: MemoryCache | None | Inherit = INHERIT,
+        copy: Callable[[Any], Any] | None | Inherit = INHERIT,
         max_wait_seconds: Duration | None | Inherit = INHERIT,
         fetch_timeout_seconds: Duration | None | Inherit = INHERIT,
         on_abandon: OnAbandon | Inherit = INHERIT,
@@ -179,7 +80,12 @@ class CoalescedDecorator:
         key: KeySpec = None,
         ignore: Iterable[str] = (),
         vary: Iterable[ContextVar[Any]] | Inherit = INHERIT,
+        ttl: Ttl | None | Inherit = INHERIT,
+        policy: CachePolicy | None | Inherit = INHERIT,
+        tags: Iterable[str] | Inherit = INHERIT,
         backend: Coalescer | None | Inherit = INHERIT,
+        cache: MemoryCache | None | Inherit = INHERIT,
+        copy: Callable[[Any], Any] | None | Inherit = INHERIT,
         max_wait_seconds: Duration | None | Inherit = INHERIT,
         fetch_timeout_seconds: Duration | None | Inherit = INHERIT,
         on_abandon: OnAbandon | Inherit = INHERIT,
@@ -195,7 +101,13 @@ class CoalescedDecorator:
                 parameters; or a function that is called with exactly the call's arguments. Without: all arguments.
             ignore: parameters that may differ between callers who share an answer.
             vary: context variables whose values join the key.
+            ttl: how long a result is fresh, in seconds: short for ``policy=CachePolicy(ttl=...)``. Without ``ttl`` and
+                ``policy`` nothing is kept.
+            policy: how long results are used, stale ones and failures included.
+            tags: labels, templates like a key's, by which ``invalidate_tags`` reaches results of many keys.
             backend: the coalescer; ``None`` for ``get_request_coalescer()``, looked up when first needed.
+            cache: where results are kept; ``None`` for a ``MemoryCache`` of 1024 entries of the function's own.
+            copy: a function of the result that makes what each caller receives; without, they share one object.
             max_wait_seconds: how long one caller waits for a fetch that another began, before ``WaitTimeoutError``;
                 ``None`` as long as it takes. Without: as the backend has it.
             fetch_timeout_seconds: how long the function may run, before ``FetchTimeoutError`` for all its callers;
@@ -210,7 +122,12 @@ class CoalescedDecorator:
         """
         options = self._options.with_given(
             vary=vary,
+            ttl=ttl,
+            policy=policy,
+            tags=tags,
             backend=backend,
+            cache=cache,
+            copy=copy,
             max_wait_seconds=max_wait_seconds,
             fetch_timeout_seconds=fetch_timeout_seconds,
             on_abandon=on_abandon,
@@ -228,7 +145,12 @@ class CoalescedDecorator:
         /,
         *,
         vary: Iterable[ContextVar[Any]] | Inherit = INHERIT,
+        ttl: Ttl | None | Inherit = INHERIT,
+        policy: CachePolicy | None | Inherit = INHERIT,
+        tags: Iterable[str] | Inherit = INHERIT,
         backend: Coalescer | None | Inherit = INHERIT,
+        cache: MemoryCache | None | Inherit = INHERIT,
+        copy: Callable[[Any], Any] | None | Inherit = INHERIT,
         max_wait_seconds: Duration | None | Inherit = INHERIT,
         fetch_timeout_seconds: Duration | None | Inherit = INHERIT,
         on_abandon: OnAbandon | Inherit = INHERIT,
@@ -243,7 +165,12 @@ class CoalescedDecorator:
         return CoalescedDecorator(
             self._options.with_given(
                 vary=vary,
+                ttl=ttl,
+                policy=policy,
+                tags=tags,
                 backend=backend,
+                cache=cache,
+                copy=copy,
                 max_wait_seconds=max_wait_seconds,
                 fetch_timeout_seconds=fetch_timeout_seconds,
                 on_abandon=on_abandon,
@@ -275,6 +202,7 @@ def _decorate(
     with defaults.listing():
         chosen = defaults.choose_name(name, origin_name=label(wrapped))
         recipe = compile_key(wrapped, signature, key=key, ignore=ignore, vary=options.vary, name=chosen)
+        caching = _caching(options, signature, name=chosen)
         terms = FlightTerms(
             name=chosen,
             max_wait_seconds=options.max_wait_seconds,
@@ -284,7 +212,28 @@ def _decorate(
             outside_key=recipe.outside,
             describe=recipe.describe,
         )
-        workings = Workings(wrapped, recipe=recipe, terms=terms, backend=options.backend, enabled=options.enabled)
+        workings = Workings(
+            wrapped,
+            recipe=recipe,
+            terms=terms,
+            backend=options.backend,
+            caching=caching,
+            copy=options.copy,
+            enabled=options.enabled,
+        )
         call = workings.compile(signature)
+        give_attributes(call, workings)
         defaults.list_function(workings)
     return call
+
+
+def _caching(options: Options, signature: Signature, *, name: str) -> Caching | None:
+    """Return how results are kept, or ``None`` if they are not."""
+    if options.policy is None and options.cache is not None:
+        raise ConfigurationError(
+            f"{name}: cache= is where results are kept, and without ttl= or policy= none is: give one, as in ttl=30"
+        )
+    tags = compile_tags(options.tags, signature, vary=options.vary, name=name) if options.tags else None
+    policy = CachePolicy() if options.policy is None else options.policy
+    # Tags alone have an empty cache: what they invalidate then is fetches in flight.
+    return Caching(policy, options.cache, tags) if policy.keeps_anything or tags is not None else None

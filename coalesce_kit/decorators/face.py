@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine
 from types import CoroutineType
 from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, overload
 
+from ..entry import Entry
 from ..stats.counters import CoalescerStats
 from .explain import Explanation
 from .invalidation import Invalidation
@@ -42,15 +43,27 @@ class CoalescedFunction(Protocol[P, R_co]):
         ...
 
     def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> Invalidation:
-        """Detach the fetch of this call's key: its callers keep its result, later ones lead anew."""
+        """Drop the result of this call's key and detach its fetch: who waits keeps its result, later callers lead."""
         ...
 
     def invalidate_key(self, **names: object) -> Invalidation:
-        """Detach the fetch of a key, given by the names that it is made of."""
+        """Do the same for a key, given by the names that it is made of."""
         ...
 
     def invalidate_all(self) -> Invalidation:
-        """Detach every fetch of this function."""
+        """Do the same for every key of this function."""
+        ...
+
+    def refresh(self, *args: P.args, **kwargs: P.kwargs) -> CoroutineType[Any, Any, R_co]:
+        """Return a new value: join a fetch in flight, or lead one; its failure is raised, and the old value stays."""
+        ...
+
+    def prime(self, value: object, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Keep a value made elsewhere as this call's result; what is in the air is not kept any more."""
+        ...
+
+    def peek(self, *args: P.args, **kwargs: P.kwargs) -> Entry | None:
+        """Return what is kept for this call, fresh or stale, without counting or touching it."""
         ...
 
     def cache_key(self, *args: P.args, **kwargs: P.kwargs) -> str:

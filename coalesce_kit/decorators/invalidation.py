@@ -15,7 +15,8 @@ class Invalidation:
     Everything in this process has happened when the object exists, so nothing is lost if it is never awaited.
 
     Attributes:
-        voided: how many fetches in flight were detached. Their callers keep their result, later callers lead anew.
+        voided: how many results were dropped and fetches in flight detached. Who waits for such a fetch keeps its
+            result, later callers lead anew. Results that have a tag are found dead later, and not counted here.
         told: whether a shared store, and with it every other process, was told; ``None`` where there is no store.
     """
 
@@ -40,10 +41,31 @@ class Invalidation:
 
 def invalidate_all() -> Invalidation:
     """Invalidate everything of every decorated function. Any thread, with or without a loop."""
-    functions = defaults.decorated_functions()
-    voided = sum(function.void_all() for function in functions)
-    watching = [function.observers for function in functions]
+    voided = sum(function.void_all() for function in defaults.decorated_functions())
+    _tell_everyone(Invalidated(function=None, voided=voided, scope="everything"))
+    return Invalidation(voided)
+
+
+def invalidate_tags(*tags: str) -> Invalidation:
+    """Invalidate what has one of ``tags``, of every decorated function. Any thread, with or without a loop.
+
+    O(1) for each tag and function: results that have it are found dead when they are asked for, fetches in flight that
+    have it are detached now.
+
+    Raises:
+        TypeError: a tag is no string.
+    """
+    for tag in tags:
+        if not isinstance(tag, str):
+            raise TypeError(f'tags are strings, each an argument, as in invalidate_tags("odds", "nba"), not {tag!r}')
+    voided = sum(function.void_tags(tags) for function in defaults.decorated_functions())
+    _tell_everyone(Invalidated(function=None, voided=voided, scope="tags", tags=tags))
+    return Invalidation(voided)
+
+
+def _tell_everyone(event: Invalidated) -> None:
+    """Tell every observer of any function, each once."""
+    watching = [function.observers for function in defaults.decorated_functions()]
     everyone = Observers.of(member for observers in watching if observers is not None for member in observers.members)
     if everyone is not None:
-        everyone.invalidated(Invalidated(function=None, voided=voided, scope="everything"))
-    return Invalidation(voided)
+        everyone.invalidated(event)

@@ -1,16 +1,18 @@
-"""What stands behind one decorated function; its public methods are the function's attributes."""
+"""What stands behind one decorated function."""
 
 from __future__ import annotations
 
 import functools
 import string
 import weakref
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from inspect import Signature
 from types import FunctionType
 from typing import Any, Final, TypeAlias, TypeVar
 
 from .. import defaults
+from ..cache.policy import CachePolicy
+from ..entry import Entry
 from ..errors import CoalesceKitError
 from ..keys import KeyRecipe
 from ..protocols import Coalescer, FlightInfo, FlightTerms, Key, Reserve
@@ -18,18 +20,18 @@ from ..stats.counters import NO_GAUGES, CoalescerStats, Counters, Gauges
 from ..stats.observer import Invalidated, Observers
 from ..stats.registry import StatsRegistry
 from ..tickets import Tickets
+from .asking import Asking
 from .call import Wiring, compile_call
-from .explain import Explanation, explain_flights, explain_off, explain_refusal
+from .explain import Explanation, explain_key, explain_off, explain_refusal
 from .invalidation import Invalidation
-from .methods import FIRST_PARAMETERS, InstanceWatch, require_instance
+from .keeping import Caching, Keeping, KeepingNothing, KeepingResults
+from .methods import InstanceWatch
 from .wrapping import AsyncCallable, counted_origin, label
 
 R = TypeVar("R")
 
 WORKINGS: Final = "__coalesced__"
 """The attribute of a decorated function under which its workings stand."""
-
-_ATTRIBUTES: Final = ("invalidate", "invalidate_key", "invalidate_all", "origin", "cache_key", "explain", "stats")
 
 Arguments: TypeAlias = tuple[Any, ...]
 KeywordArguments: TypeAlias = Mapping[str, Any]
@@ -43,6 +45,8 @@ class Workings:
         recipe: how its arguments become a key.
         terms: the terms of its fetches.
         backend: its coalescer; ``None`` for the default one, looked up when first needed.
+        caching: how its results are kept; ``None`` if they are not.
+        copy: makes what each caller receives; ``None`` where they share one object.
         enabled: whether it coalesces at all.
 
     Attributes:
@@ -52,12 +56,14 @@ class Workings:
 
     __slots__ = (
         "__weakref__",
-        "_backend",
+        "_asking",
         "_compiled",
-        "_default",
+        "_copy",
         "_enabled",
         "_first",
         "_function",
+        "_keeping",
+        "_policy",
         "_recipe",
         "_terms",
         "_tickets",
@@ -73,6 +79,8 @@ class Workings:
         recipe: KeyRecipe,
         terms: FlightTerms,
         backend: Coalescer | None,
+        caching: Caching | None,
+        copy: Callable[[Any], Any] | None,
         enabled: bool,
     ) -> None:
         self.origin_name: Final = label(function)
@@ -81,9 +89,17 @@ class Workings:
         self._recipe = recipe
         self._terms = terms
         self._tickets = Tickets()
-        self._backend = backend
-        self._default: Coalescer | None = None  # once looked up
+        self._asking = Asking(backend)
+        self._copy = copy
+        self._policy = None if caching is None else caching.policy
         self._enabled = enabled
+        self._keeping: Keeping
+        if caching is None:
+            self._keeping = KeepingNothing(self._tickets, terms, ask=self._asking.ask)
+        else:
+            self._keeping = KeepingResults(
+                caching, self._tickets, terms, ask=self._asking.ask, of_method=recipe.instance
+            )
 
     def compile(self, signature: Signature) -> FunctionType:
         """Return the decorated function, with its attributes. Called once."""
@@ -96,47 +112,33 @@ class Workings:
                 recipe=self._recipe,
                 terms=self._terms,
                 tickets=self._tickets,
-                get_or_fetch=self._ask_default if self._backend is None else self._backend.get_or_fetch,
+                get_or_fetch=self._ask_first if self._asking.uses_default else self._asking.find().get_or_fetch,
                 watch=self._watch,
+                caching=self._keeping.wiring if isinstance(self._keeping, KeepingResults) else None,
+                copy=self._copy,
             )
         )
+        self._keeping.wire(self._compiled.helpers)
         if self._watch is not None:
             self._watch.end = functools.partial(self._compiled.change_over, "on")
         self.switch(enabled=self._enabled)
-        for attribute in _ATTRIBUTES:
-            setattr(call, attribute, getattr(self, attribute))
         setattr(call, WORKINGS, self)
         return call
 
-    # ---- the function's attributes ----
+    # ---- what the function's attributes do, for arguments that begin with an instance where there is one ----
 
-    def invalidate(self, /, *args: Any, **kwargs: Any) -> Invalidation:
-        """Detach the fetch of one call's key: its callers keep its result, later ones lead anew.
+    def invalidate_call(self, args: Arguments, kwargs: KeywordArguments) -> Invalidation:
+        """Drop the result of one call's key and detach its fetch."""
+        shallow = self._compiled.shallow_key(*args, **kwargs)
+        return self._void(self._recipe.deepen(shallow)) if self._enabled else Invalidation(0)
 
-        Takes what the function takes. Acts at the call, in any thread, with or without a running loop.
-
-        Raises:
-            TypeError: the function does not take these arguments; or it is a method and the first is no instance of its
-                class, as in ``service.odds.invalidate("nba")``, which cannot see the service.
-            KeyDerivationError: the arguments make no key.
-        """
-        self._require_instance("invalidate", args, kwargs)
-        return self.invalidate_call(args, kwargs)
-
-    def invalidate_key(self, /, **names: object) -> Invalidation:
-        """Detach the fetch of one key, given by the names that it is made of.
-
-        For keys that leave parameters out. Dotted parts as written: ``**{"user.id": 7}``; ``self=`` where the instance
-        is in the key; the values of ``vary`` come from the current context.
-
-        Raises:
-            TypeError: a name is missing or not in the key, or the key comes from a function.
-        """
+    def invalidate_names(self, names: Mapping[str, object]) -> Invalidation:
+        """Do the same for the key that is made of these names."""
         key = self._recipe.key_from_names(names)
         return self._void(key) if self._enabled else Invalidation(0)
 
     def invalidate_all(self) -> Invalidation:
-        """Detach every fetch of this function."""
+        """Do the same for every key."""
         if not self._enabled:
             return Invalidation(0)
         voided = self.void_all()
@@ -144,34 +146,25 @@ class Workings:
             self.observers.invalidated(Invalidated(function=self.name, voided=voided, scope="function"))
         return Invalidation(voided)
 
-    def cache_key(self, /, *args: Any, **kwargs: Any) -> str:
-        """Return the key of one call as text, for people and logs.
-
-        Raises:
-            TypeError: the function does not take these arguments.
-        """
-        self._require_instance("cache_key", args, kwargs)
-        return self.text_of_call(args, kwargs)
-
-    def explain(self, /, *args: Any, **kwargs: Any) -> Explanation:
-        """Say what would become of one call, and why. Counts and touches nothing.
-
-        Raises:
-            TypeError: the function does not take these arguments.
-        """
-        self._require_instance("explain", args, kwargs)
-        return self.explain_call(args, kwargs)
-
-    def stats(self) -> CoalescerStats:
-        """Return the numbers of this function as they are now; two of them subtract."""
-        return defaults.get_stats_registry().stats(self.name)
-
-    # ---- the same for arguments that begin with an instance known to be one ----
-
-    def invalidate_call(self, args: Arguments, kwargs: KeywordArguments) -> Invalidation:
-        """Detach the fetch of one call's key."""
+    async def refresh_call(self, args: Arguments, kwargs: KeywordArguments) -> Any:
+        """Return a new value for one call."""
         shallow = self._compiled.shallow_key(*args, **kwargs)
-        return self._void(self._recipe.deepen(shallow)) if self._enabled else Invalidation(0)
+        if not self._enabled:
+            return await self._function(*args, **kwargs)
+        arguments = self._compiled.gather(*args, **kwargs)
+        value = await self._keeping.refresh(self._recipe.deepen(shallow), arguments)
+        return value if self._copy is None else self._copy(value)
+
+    def prime_call(self, value: object, args: Arguments, kwargs: KeywordArguments) -> None:
+        """Keep a value as the result of one call."""
+        shallow = self._compiled.shallow_key(*args, **kwargs)
+        if self._enabled:
+            self._keeping.prime(self._recipe.deepen(shallow), self._compiled.gather(*args, **kwargs), value)
+
+    def peek_call(self, args: Arguments, kwargs: KeywordArguments) -> Entry | None:
+        """Return what is kept for one call."""
+        shallow = self._compiled.shallow_key(*args, **kwargs)
+        return self._keeping.peek(self._recipe.deepen(shallow)) if self._enabled else None
 
     def text_of_call(self, args: Arguments, kwargs: KeywordArguments) -> str:
         """Return the key of one call as text."""
@@ -199,8 +192,18 @@ class Workings:
                 return explain_refusal(error, function=self.name, key=text, notes=notes)
         if not self._enabled:
             return explain_off(function=self.name, key=text)
-        flights = [flight for flight in self._flights() if flight.key == key]
-        return explain_flights(flights, function=self.name, key=text, notes=notes)
+        not_kept = self._keeping.why_not_kept(key)
+        return explain_key(
+            [flight for flight in self._flights() if flight.key == key],
+            self._keeping.look(key),
+            function=self.name,
+            key=text,
+            notes=notes if not_kept is None else (*notes, f"the last result was not kept: {not_kept}"),
+        )
+
+    def stats(self) -> CoalescerStats:
+        """Return the numbers of this function as they are now; two of them subtract."""
+        return defaults.get_stats_registry().stats(self.name)
 
     # ---- what defaults.py and the test kit ask ----
 
@@ -208,6 +211,20 @@ class Workings:
     def name(self) -> str:
         """The label of the function."""
         return self._terms.name
+
+    def function(self) -> FunctionType | None:
+        """Return the decorated function, if it still lives."""
+        return self._compiled.function()
+
+    @property
+    def first(self) -> str:
+        """The name of the first parameter; empty without parameters."""
+        return self._first
+
+    @property
+    def policy(self) -> CachePolicy | None:
+        """How long results are used; ``None`` if none is kept."""
+        return self._policy
 
     @property
     def counters(self) -> Counters:
@@ -221,13 +238,13 @@ class Workings:
 
     def coalescer(self) -> Coalescer | None:
         """Return its backend, or the default coalescer if it uses that and has looked it up."""
-        return self._default if self._backend is None else self._backend
+        return self._asking.found
 
     def forget_default(self) -> None:
         """Look the default coalescer up again at the next call."""
-        if self._backend is None:
-            self._default = None
-            self._compiled.set_cell("get_or_fetch", self._ask_default)
+        if self._asking.uses_default:
+            self._asking.forget_default()
+            self._compiled.set_cell("get_or_fetch", self._ask_first)
 
     def register(self, registry: StatsRegistry) -> None:
         """Show its numbers in ``registry``."""
@@ -244,7 +261,19 @@ class Workings:
         if not self._enabled:
             return 0
         self.counters.invalidations += 1
-        return self._tickets.void_all()
+        return self._keeping.void_all()
+
+    def void_tags(self, tags: Sequence[str]) -> int:
+        """Invalidate what has one of ``tags``; return how many fetches in flight were detached. Tells no observer."""
+        return self._keeping.void_tags(tags) if self._enabled else 0
+
+    def clear(self) -> None:
+        """Drop every result and detach every fetch, and count nothing: for tests."""
+        self._keeping.void_all()
+
+    async def drain(self, *, deadline_seconds: float) -> None:
+        """Wait for its refreshes in the background on the running loop."""
+        await self._keeping.drain(deadline_seconds=deadline_seconds)
 
     def gauges(self) -> Gauges:
         """Look at its fetches in flight."""
@@ -254,6 +283,8 @@ class Workings:
             oldest_flight_seconds=max((flight.age_seconds for flight in flights), default=0.0),
             zombies=sum(flight.zombie for flight in flights),
             pending_keys=len({flight.key for flight in flights if flight.joinable}),
+            cached_entries=self._keeping.held,
+            refreshes_running=self._keeping.refreshing,
         )
 
     def switch(self, *, enabled: bool) -> None:
@@ -264,16 +295,16 @@ class Workings:
 
     # ---- inside ----
 
-    def _ask_default(
+    def _ask_first(
         self, key: Key, fetch: Callable[[], Awaitable[R]], /, *, reserve: Reserve, terms: FlightTerms
     ) -> Awaitable[R]:
         """Look up the default coalescer, and have every later call ask it directly."""
-        coalescer = self._default = defaults.get_request_coalescer()
+        coalescer = self._asking.find()
         self._compiled.set_cell("get_or_fetch", coalescer.get_or_fetch)
         return coalescer.get_or_fetch(key, fetch, reserve=reserve, terms=terms)
 
     def _void(self, key: Key) -> Invalidation:
-        voided = self._tickets.void(key)
+        voided = self._keeping.void(key)
         self.counters.invalidations += 1
         if self.observers is not None:
             self.observers.invalidated(
@@ -290,9 +321,3 @@ class Workings:
             for flight in coalescer.flights()
             if isinstance(flight.key, tuple) and flight.key and flight.key[0] is self._recipe
         ]
-
-    def _require_instance(self, attribute: str, args: Arguments, kwargs: KeywordArguments) -> None:
-        call = self._compiled.function()
-        if self._first in FIRST_PARAMETERS and call is not None:
-            first = args[0] if args else kwargs.get(self._first)
-            require_instance(first, call, attribute=attribute)

@@ -32,7 +32,7 @@ def synchronous(sport: str) -> str:
 
 coalesced(synchronous)  # E
 coalesced("fixtures:{sport}")  # E
-coalesced(ttl=30)  # E
+coalesced(ttl="30")  # E
 coalesced(on_abandon="stop")  # E
 coalesced(max_wait_seconds="5")  # E
 coalesced(backend={})  # E
@@ -51,7 +51,9 @@ async def calls(service: Service) -> None:
     fixtures.cache_key("nfl", sports="nfl")  # E
     fixtures.explain(7)  # E
     await fixtures.origin(7)  # E
-    fixtures.refresh("nfl")  # E
+    await fixtures.refresh(7)  # E
+    fixtures.prime([])  # E
+    fixtures.peek(7)  # E
     fixtures.stats().total  # E
     await service.odds(7)  # E
     service.odds.invalidate("nba")  # E

@@ -11,8 +11,10 @@ import pytest
 
 import coalesce_kit
 from coalesce_kit import (
+    CachePolicy,
     ConfigurationError,
     KeyTemplateError,
+    MemoryCache,
     Observer,
     RequestCoalescer,
     coalesced,
@@ -175,12 +177,55 @@ def test_g20_every_parameter_is_accounted_for():
     assert coalesced(key="mine:{league}", ignore=("session",))(mine).cache_key(object(), "nba") == "mine:nba"
 
 
-@pytest.mark.parametrize("option", ["ttl", "policy", "tags", "cache", "copy"])
-def test_options_of_a_cache_are_no_options_yet(option: str):
-    """What would be ignored is not accepted."""
+def test_ttl_and_policy_are_one_option():
+    """``ttl`` is short for a policy, so that both at once would contradict each other."""
     for accepting in (coalesced, coalesced.using):
-        with pytest.raises(TypeError, match=f"unexpected keyword argument '{option}'"):
-            accepting(**{option: None})
+        with pytest.raises(ConfigurationError, match="give one of them, not both"):
+            accepting(ttl=3, policy=CachePolicy(ttl=3))
+
+
+def test_ttl_and_policy_replace_each_other():
+    """What is given where the decorator is used replaces the default, whichever of the two it is."""
+    kept = coalesced.using(policy=CachePolicy(ttl=60))
+
+    async def odds(league: str) -> str:
+        return league
+
+    assert kept(ttl=5)(odds).__coalesced__.policy == CachePolicy(ttl=5)
+    assert kept(ttl=None)(odds).__coalesced__.policy is None
+
+
+def test_a_cache_without_a_lifetime_is_refused():
+    """Where results are kept says nothing while none is."""
+
+    async def odds(league: str) -> str:
+        return league
+
+    with pytest.raises(ConfigurationError, match="without ttl= or policy= none is"):
+        coalesced(cache=MemoryCache())(odds)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"policy": 30}, "policy takes a CachePolicy, not 30"),
+        ({"ttl": -1}, "ttl must be at least 0"),
+        ({"ttl": float("nan")}, "ttl must be at least 0"),
+        ({"ttl": 3, "cache": MemoryCache}, r"write cache=MemoryCache\(\.\.\.\)"),
+        ({"ttl": 3, "cache": {}}, r"write cache=MemoryCache\(cache=\.\.\.\) around it"),
+        ({"copy": "deepcopy"}, "copy takes a plain function of the result"),
+        ({"tags": "odds"}, "tags takes a tuple, not 'odds'"),
+        ({"tags": ("league:{legue}",)}, "legue"),
+    ],
+)
+def test_options_of_a_cache_are_checked_at_decoration(options: dict[str, object], message: str):
+    """Wrong use is told when the module is imported, not when the first crowd comes."""
+
+    async def odds(league: str) -> str:
+        return league
+
+    with pytest.raises(ConfigurationError, match=message):
+        coalesced(**options)(odds)
 
 
 @pytest.mark.parametrize("option", ["key", "ignore", "name"])
