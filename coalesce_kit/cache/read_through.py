@@ -40,6 +40,8 @@ logger = logging.getLogger(__name__)
 
 _NO_LIFE: Final = Lifetimes(0.0)
 
+_NOT_WANTED: Final = "cache_if or ttl said so"
+
 
 class Call(Protocol):
     """One call of the function, as far as it is looked at here. It is asked by a caller who leads, and by nobody else.
@@ -90,6 +92,7 @@ class ReadThrough:
     __slots__ = (
         "_ask",
         "_counters",
+        "_held_terms",
         "_policy",
         "_policy_error_told",
         "_refresh_terms",
@@ -109,6 +112,7 @@ class ReadThrough:
         self._ask = ask
         self._counters = terms.counters
         self._terms = replace(terms, look=self._find_fresh)
+        self._held_terms = replace(self._terms, on_abandon="finish")
         self._refresh_terms = replace(terms, refresh=True)
         self._policy_error_told = False
 
@@ -120,15 +124,18 @@ class ReadThrough:
         Raises:
             Exception: the fetch's, or the wait's, unless policy has a stale value given instead; a remembered failure.
         """
-        entry = self._shelf.find(key)
+        try:
+            entry = self._shelf.find(key)
+        except Exception:  # an argument's own __hash__ or __eq__: no call of this key can be answered
+            self._counters.rejected_requests += 1
+            raise
         verdict = self._policy.judge(entry, clock.now())
         if entry is None or verdict is Verdict.FETCH:
-            return await self._fetch(key, call, entry)
-        under_way = True
-        if verdict is not Verdict.SERVE:
-            under_way = self.refreshes.start(key, lambda: self.refresh(key, call))
-        if verdict is Verdict.WAIT_THEN_SERVE and under_way:
+            return await self._fetch(key, call, entry, self._terms)
+        if verdict is Verdict.WAIT_THEN_SERVE:
             return await self._fetch_for_a_while(key, call, entry)
+        if verdict is Verdict.SERVE_AND_REFRESH:
+            self.refreshes.start(key, lambda: self.refresh(key, call))
         return self._serve(entry)
 
     async def refresh(self, key: Key, call: Call) -> Any:
@@ -138,12 +145,13 @@ class ReadThrough:
             Exception: the fetch's, or the wait's; the old value stays.
         """
         self._counters.refreshes += 1
-        fetching = _Fetching(self, key, call)
+        fetching = _Fetching(self, key, call, self._refresh_terms)
         try:
             entry = await self._ask(key, fetching.fetch, reserve=fetching.reserve, terms=self._refresh_terms)
         except Exception as error:
             self._counters.refresh_errors += 1
-            self._put_off(self._shelf.peek(key), error)
+            if not isinstance(error, WaitTimeoutError):
+                self.put_off(self._shelf.peek(key), error)
             raise
         return _value_of(entry)
 
@@ -161,7 +169,9 @@ class ReadThrough:
         lifetimes = self._policy.lifetimes(value, random=random.random())  # jitter, no secret
         size = 1 if lifetimes is None else self._shelf.cache.size_of(value)
         self._shelf.invalidate(key)
-        if lifetimes is not None:
+        if lifetimes is None:
+            self.not_kept.note(key, _NOT_WANTED)
+        else:
             ticket = self._shelf.reserve(key, tags)
             try:
                 entry = Entry(value, at=now, lifetimes=lifetimes, tags=tags, size=size)
@@ -176,12 +186,13 @@ class ReadThrough:
 
     # ---- asking ----
 
-    async def _fetch(self, key: Key, call: Call, entry: Entry | None) -> Any:
-        fetching = _Fetching(self, key, call)
+    async def _fetch(self, key: Key, call: Call, entry: Entry | None, terms: FlightTerms) -> Any:
+        fetching = _Fetching(self, key, call, terms)
         try:
-            found = await self._ask(key, fetching.fetch, reserve=fetching.reserve, terms=self._terms)
+            found = await self._ask(key, fetching.fetch, reserve=fetching.reserve, terms=terms)
         except Exception as error:
-            self._put_off(entry, error)
+            if not isinstance(error, WaitTimeoutError):
+                self.put_off(entry, error)
             if entry is None or not self._policy.masks(error, entry, clock.now()):
                 raise
             self._counters.stale_on_error += 1
@@ -189,15 +200,20 @@ class ReadThrough:
         return _value_of(found)
 
     async def _fetch_for_a_while(self, key: Key, call: Call, entry: Entry) -> Any:
-        """Wait for a new value as long as policy says, then give the old one; the refresh goes on in the background."""
-        limit = asyncio.timeout(cast("float", self._policy.stale_wait_seconds))
+        """Wait for a new value as long as policy says, then give the old one; the fetch goes on and is kept.
+
+        The fetch counts as its own caller, so that it needs nobody who waits. The old value is given before its window
+        is over, or not at all.
+        """
+        patience = min(cast("float", self._policy.stale_wait_seconds), entry.stale_until - clock.now())
+        limit = asyncio.timeout(patience)
         try:
             async with limit:
-                return await self._fetch(key, call, entry)
+                return await self._fetch(key, call, entry, self._held_terms)
         except TimeoutError:
             if not limit.expired():
                 raise
-            return entry.value
+        return _value_of(self._find_fresh(key) or entry)  # it may have come in the very step in which the wait ended
 
     def _serve(self, entry: Entry) -> Any:
         """Return what is at hand, counted as a hit."""
@@ -211,15 +227,22 @@ class ReadThrough:
 
     def _find_fresh(self, key: Key) -> Entry | None:
         """Look again after the slot was won: a value may have been published, or primed, since the caller looked."""
-        entry = self._shelf.find(key)
+        entry = self._shelf.peek(key)
         return entry if entry is not None and entry.freshness(clock.now()) is Freshness.FRESH else None
 
-    def _put_off(self, entry: Entry | None, error: Exception) -> None:
-        """After a failure, let no other fetch be tried for a while as long as the old value can be given."""
+    def put_off(self, entry: Entry | None, error: BaseException) -> None:
+        """After a failure, let no other fetch be tried for a while as long as the old value can be given.
+
+        A failure that is always raised is not hidden in this way either: the old value is given without a try for only
+        as long as it would be given in any case.
+        """
         now = clock.now()
-        if entry is not None and now >= entry.retry_at and not isinstance(error, (WaitTimeoutError, *NEVER_MASKED)):
-            seconds = self._policy.retry_seconds(entry.failures + 1, random=random.random())  # jitter
-            entry.put_off(now + seconds)
+        if entry is None or now < entry.retry_at or isinstance(error, NEVER_MASKED):
+            return
+        until = now + self._policy.retry_seconds(entry.failures + 1, random=random.random())  # noqa: S311  # jitter
+        if isinstance(error, cast("tuple[type[Exception], ...]", self._policy.always_raise)):
+            until = min(until, entry.stale_until)
+        entry.put_off(until)
 
     # ---- keeping, in the flight's own task ----
 
@@ -235,24 +258,34 @@ class ReadThrough:
         tags = () if ticket is None else ticket.tags
         entry = Entry(value, at=now, lifetimes=lifetimes or _NO_LIFE, fetch_seconds=now - began, tags=tags, size=size)
         if lifetimes is None:
-            self.not_kept.note(key, "cache_if or ttl said so")
+            self.not_kept.note(key, _NOT_WANTED)
         elif ticket is not None and not _given_up():
             self._note(key, self._shelf.keep(ticket, entry, now=now, instance=call.instance))
         return entry
 
-    def keep_error(self, ticket: CacheTicket | None, key: Key, call: Call, error: Exception) -> None:
-        """Remember a failure if policy says so, unless an old value can be given instead."""
-        lifetimes = self._policy.error_lifetimes(error)
-        now = clock.now()
-        if lifetimes is None or ticket is None or _given_up():
+    def keep_error(self, ticket: CacheTicket | None, key: Key, call: Call, error: Exception, *, refresh: bool) -> None:
+        """Remember a failure if policy says so, unless an old value can be given instead; put off the next try."""
+        if ticket is None or not ticket.is_good() or _given_up():
             return
-        kept = self._shelf.peek(ticket.of_key.key)
-        remembered = bare_twin(error)
-        if remembered is None or self._policy.masks(error, kept, now):
+        now = clock.now()
+        kept = self._shelf.peek(key)
+        self.put_off(kept, error)
+        lifetimes = self._policy.error_lifetimes(error)
+        remembered = None if lifetimes is None else bare_twin(error)
+        if lifetimes is None or remembered is None or not self._may_be_replaced(kept, error, now, refresh=refresh):
             return
         size = self._shelf.cache.size_of_error
         entry = Entry(MISSING, at=now, lifetimes=lifetimes, error=remembered, tags=ticket.tags, size=size)
         self._note(key, self._shelf.keep(ticket, entry, now=now, instance=call.instance))
+
+    def _may_be_replaced(self, kept: Entry | None, error: Exception, now: float, *, refresh: bool) -> bool:
+        """Whether nobody would miss what is kept if a remembered failure took its place."""
+        if kept is None or kept.error is not None:
+            return True
+        freshness = kept.freshness(now)
+        if freshness is Freshness.FALLBACK:
+            return not (refresh or self._policy.masks(error, kept, now))
+        return freshness is Freshness.EXPIRED
 
     def reserve(self, key: Key, call: Call) -> CacheTicket:
         """Take the ticket of a fetch that begins now. If its tags cannot be told, nobody may join it or keep it."""
@@ -302,12 +335,13 @@ class ReadThrough:
 class _Fetching:
     """What one caller brings along in case it leads."""
 
-    __slots__ = ("_call", "_key", "_through", "_ticket")
+    __slots__ = ("_call", "_key", "_terms", "_through", "_ticket")
 
-    def __init__(self, through: ReadThrough, key: Key, call: Call) -> None:
+    def __init__(self, through: ReadThrough, key: Key, call: Call, terms: FlightTerms) -> None:
         self._through = through
         self._key = key
         self._call = call
+        self._terms = terms
         self._ticket: CacheTicket | None = None
 
     def reserve(self) -> CacheTicket:
@@ -316,16 +350,17 @@ class _Fetching:
 
     async def fetch(self) -> Entry:
         began = clock.now()
+        through, key, call, ticket = self._through, self._key, self._call, self._ticket
         try:
             try:
-                value = await self._call.run()
+                value = await call.run()
             except Exception as error:
-                self._through.keep_error(self._ticket, self._key, self._call, error)
+                through.keep_error(ticket, key, call, error, refresh=self._terms.refresh)
                 raise
-            return self._through.keep_value(self._ticket, self._key, self._call, value, began)
+            return through.keep_value(ticket, key, call, value, began)
         finally:
-            if self._ticket is not None:
-                self._through.release(self._ticket)
+            if ticket is not None:
+                through.release(ticket)
 
 
 def _given_up() -> bool:

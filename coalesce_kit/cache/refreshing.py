@@ -13,6 +13,10 @@ MOST_REFRESHES: Final = 100
 """How many refreshes one function runs at once; beyond that a stale value stays stale until a later reader asks."""
 
 
+_CUT_GRACE_SECONDS: Final = 1.0
+"""How long closing waits for the refreshes that it has cancelled; each of them only waits for its fetch."""
+
+
 class Refreshes:
     """The refreshes of one function that run now, on whatever loop.
 
@@ -37,11 +41,11 @@ class Refreshes:
             return True
         if len(self._tasks) >= MOST_REFRESHES and len(self._running()) >= MOST_REFRESHES:
             return False
-        loop = asyncio.get_running_loop()
-        quietly = self._quietly(key, refresh)
-        self._tasks[key] = task = loop.create_task(quietly, name="coalesce_kit.refresh", context=self._context())
-        if task.done():  # eager
-            self._forget(key, task)
+        # Not by the loop's factory: an eager first step would run the origin inside the reader, who is to be answered
+        # at once, and before this refresh is known, so that the origin's own reading would start another.
+        quietly, loop = self._quietly(key, refresh), asyncio.get_running_loop()
+        task = asyncio.Task(quietly, loop=loop, name="coalesce_kit.refresh", context=self._context())
+        self._tasks[key] = task
         return True
 
     async def drain(self, *, deadline_seconds: float) -> None:
@@ -52,6 +56,8 @@ class Refreshes:
             _, unfinished = await asyncio.wait(tasks, timeout=deadline_seconds)
             for task in unfinished:
                 task.cancel()
+            if unfinished:
+                await asyncio.wait(unfinished, timeout=_CUT_GRACE_SECONDS)
 
     def _running(self) -> list[asyncio.Task[None]]:
         for key, task in list(self._tasks.items()):

@@ -15,11 +15,28 @@ What is generated for ``async def fixtures(sport, live=True, limit=5)`` reads::
             reserve=ck_bind(ck_reserve, ck_load), terms=ck_terms,
         )
 
-so that the interpreter binds the arguments and fills in the defaults. Every name that is not a parameter is a closure
-cell. A function has several *bodies* over the same cells, on, off and watching; to change over is one assignment to
-``__code__``, and what is not in the body costs nothing. ``ck_load`` is what a caller brings along in case it leads: a
-list with room for the ticket, bound to two plain functions, which is the cheapest pair of closures to make for the
-many who never call them.
+and with ``ttl=30``, where a fresh hit is answered in line::
+
+    async def fixtures(sport, live, limit):
+        try:
+            ck_key = (ck_recipe, sport.__class__, sport, live.__class__, live, limit.__class__, limit)
+        except Exception as ck_error:
+            raise ck_refuse(ck_error)
+        try:
+            ck_entry = ck_find(ck_key)
+        except Exception:
+            ck_entry = None
+        if ck_entry is not None and ck_clock.now() < ck_entry.fresh_until:
+            ck_entry.uses += 1
+            ck_counters.cache_hits += 1
+            return ck_entry.value
+        return await ck_miss(ck_key, [sport, live, limit])
+
+The interpreter binds the arguments and fills in the defaults. Every name that is not a parameter is a closure cell. A
+function has several *bodies* over the same cells, on, off and watching; to change over is one assignment to
+``__code__``. What is not in the body costs nothing, and what is not in any body has no cell, as the interpreter copies
+every cell at every call. ``ck_load`` is what a caller brings along in case it leads: a list with room for the ticket,
+bound to two plain functions, which is the cheapest pair of closures to make for the many who never call them.
 
 Source: ``dataclasses`` and ``attrs``, which generate ``__init__`` in this way.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from types import MethodType
@@ -162,11 +163,13 @@ class Caching:
 class KeepingResults:
     """Keeps results on a shelf of a cache, and answers from there."""
 
-    __slots__ = ("_bring", "_helpers", "_policy", "_shelf", "_through", "wiring")
+    __slots__ = ("__weakref__", "_bring", "_helpers", "_policy", "_shelf", "_through", "wiring")
 
     def __init__(self, caching: Caching, tickets: Tickets, terms: FlightTerms, *, ask: Ask, of_method: bool) -> None:
         cache = MemoryCache() if caching.cache is None else caching.cache
         self._shelf = Shelf(cache, tickets=tickets, counters=terms.counters)
+        if caching.cache is not None:  # it outlives the function, whose results nobody can ask for any more
+            weakref.finalize(self, self._shelf.invalidate_all).atexit = False
         self._policy = caching.policy
         self._through = ReadThrough(self._shelf, caching.policy, terms, ask=ask, context=detached_context)
         self._bring = BroughtMethodCall if of_method else BroughtCall

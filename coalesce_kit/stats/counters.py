@@ -141,6 +141,10 @@ class Counters:
         The read-through: a ``ttl``, ``cache_if``, tag, size or copy callable raised; the value was delivered, not kept.
     ``evictions``
         The cache: an entry of this function was dropped to make room.
+    ``oversized_results``
+        The read-through: a result was delivered and not kept, as it alone is larger than the cache.
+    ``primes``
+        ``prime``: a value made elsewhere was handed in, whether or not it was kept.
     ``in_flight``
         The coalescer: a gauge, ``+= 1`` before a flight's task is created and ``-= 1`` when that task is done, as the
         last number a flight moves; detached flights and zombies included. ``reset`` leaves it alone.
@@ -172,6 +176,8 @@ class Counters:
     remembered_errors_served: int = 0
     policy_errors: int = 0
     evictions: int = 0
+    oversized_results: int = 0
+    primes: int = 0
     fetch_seconds_total: float = 0.0
     wait_seconds_total: float = 0.0
     max_concurrent_waiters: int = 0
@@ -256,6 +262,8 @@ class CoalescerStats:
     remembered_errors_served: int = 0
     policy_errors: int = 0
     evictions: int = 0
+    oversized_results: int = 0
+    primes: int = 0
     fetch_seconds_total: float = 0.0
     wait_seconds_total: float = 0.0
 

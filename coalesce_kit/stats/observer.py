@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 from collections.abc import Callable, Iterable
@@ -164,8 +165,8 @@ EVENTS: Final = ("fetch_started", "fetch_ended", "waiter_joined", "waiter_left",
 class Observers:
     """Tells each event to the observers that override its method, in the order given, and survives what they raise.
 
-    One that raises an ``Exception`` is logged once and removed, here and wherever else the same object observes.
-    A ``BaseException`` that is none (``KeyboardInterrupt``, ``CancelledError``) passes.
+    One that raises is logged once and removed, here and wherever else the same object observes. What ends the program
+    (``KeyboardInterrupt``, ``SystemExit``) passes.
 
     Args:
         observers: who is told, each once.
@@ -222,11 +223,18 @@ class Observers:
                 continue
             try:
                 getattr(observer, name)(event)
-            except Exception as error:
+            except _ITS_OWN_FAULT as error:
                 _remove(observer, name, event, error)
 
 
-def _remove(observer: Observer, name: str, event: KeyedEvent | Invalidated | StateChanged, error: Exception) -> None:
+_ITS_OWN_FAULT: Final = (Exception, asyncio.CancelledError, GeneratorExit)
+"""What an observer can be removed for. It is called and not awaited, so no cancellation reaches its task in there: a
+``CancelledError`` is one that it raised itself, as by looking for a result, and to a caller it would be his own."""
+
+
+def _remove(
+    observer: Observer, name: str, event: KeyedEvent | Invalidated | StateChanged, error: BaseException
+) -> None:
     # Marked before logging: a handler that itself ends in an event must find the observer gone.
     object.__setattr__(observer, "removed", True)  # an observer may be a frozen dataclass
     logger.error(

@@ -169,8 +169,16 @@ def test_g16_a_frozen_observer_is_removed_too():
     assert notes == [ONE_OF_EACH["state_changed"]]
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(), asyncio.CancelledError(), GeneratorExit()])
-def test_what_is_no_exception_passes(error: BaseException):
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), GeneratorExit()])
+def test_g16_an_observer_that_raises_a_cancellation_is_removed_too(error: BaseException):
+    """A ``CancelledError`` that an observer raises is no cancellation of anybody."""
+    failing = Failing(error)
+    Observers([failing]).fetch_started(ONE_OF_EACH["fetch_started"])
+    assert failing.removed
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit()])
+def test_what_ends_the_program_passes(error: BaseException):
     """The dispatcher swallows errors, not the end of the program."""
     failing = Failing(error)
     with pytest.raises(type(error)):
