@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 import httpx
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
 import coalesce_kit
@@ -21,6 +21,7 @@ from .processes import serve_on_loopback
 from .service import Fixture, Odds, OddsApi, OddsService, OddsSource
 
 UPSTREAM_TIMEOUT_SECONDS: Final = 10.0
+AGE_HEADER: Final = "X-Age-Seconds"
 
 
 def routes_to(source: OddsSource) -> APIRouter:
@@ -28,8 +29,12 @@ def routes_to(source: OddsSource) -> APIRouter:
     router = APIRouter()
 
     @router.get("/optic-odds/fixtures/{league}")
-    async def fixtures(league: str, live: bool = True, limit: int = 5) -> list[Fixture]:
-        return await source.fixtures(league, live, limit)
+    async def fixtures(response: Response, league: str, live: bool = True, limit: int = 5) -> list[Fixture]:
+        answer = await source.fixtures(league, live, limit)
+        age_seconds = source.age_of_fixtures(league, live, limit) if isinstance(source, OddsService) else None
+        if age_seconds is not None:
+            response.headers[AGE_HEADER] = f"{age_seconds:.3f}"
+        return answer
 
     @router.get("/optic-odds/odds/{league}")
     async def odds(league: str) -> list[Odds]:

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,12 +43,15 @@ class Server:
 
 
 @contextmanager
-def running(module: str, *arguments: str, log: Path | None = None) -> Iterator[Server]:
+def running(
+    module: str, *arguments: str, environment: Mapping[str, str] | None = None, log: Path | None = None
+) -> Iterator[Server]:
     """Run ``python -m module`` as a server for as long as the block lasts.
 
     Args:
         module: a module whose ``main`` ends in ``serve_on_loopback``.
         arguments: for its command line.
+        environment: variables beside those of this process.
         log: the file that takes what the server logs; without one it goes to this process's standard error.
 
     Raises:
@@ -59,7 +62,13 @@ def running(module: str, *arguments: str, log: Path | None = None) -> Iterator[S
     try:
         # In a session of its own, Ctrl-C reaches the parent alone, and the parent stops its children in order.
         process = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, start_new_session=True
+            command,
+            cwd=ROOT,
+            env={**os.environ, **(environment or {})},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            start_new_session=True,
         )
     finally:
         if stderr is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,18 +20,26 @@ class Pair:
 
 
 @contextlib.contextmanager
-def running_pair(*, with_harmful_rows: bool = False, logs: Path | None = None) -> Iterator[Pair]:
+def running_pair(
+    *, with_harmful_rows: bool = False, environment: Mapping[str, str] | None = None, logs: Path | None = None
+) -> Iterator[Pair]:
     """Run the odds API and the service for as long as the block lasts.
 
     Args:
         with_harmful_rows: see ``create_app``.
+        environment: of the service, beside the variables of this process: see ``policy_from``.
         logs: a directory that takes ``upstream.log`` and ``service.log``.
     """
     options = ("--with-harmful-rows",) if with_harmful_rows else ()
     with (
         running("examples.odds_service.upstream", log=logs and logs / "upstream.log") as upstream,
         running(
-            "examples.odds_service.app", "--upstream", upstream.url, *options, log=logs and logs / "service.log"
+            "examples.odds_service.app",
+            "--upstream",
+            upstream.url,
+            *options,
+            environment=environment,
+            log=logs and logs / "service.log",
         ) as service,
     ):
         yield Pair(service=service, upstream=upstream)

@@ -1,14 +1,20 @@
-"""The service: one method per question, each answered by one call to the odds API however many clients ask at once."""
+"""The service: one method per question, each answered by one call to the odds API however many clients ask.
+
+Who asks at the same moment shares the call; who asks within seconds gets the same answer; and while the odds API is
+down, the last one it gave.
+"""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 import httpx
 from pydantic import BaseModel, TypeAdapter
 
-from coalesce_kit import coalesced
+from coalesce_kit import CachePolicy, bound, coalesced
 
 
 class Fixture(BaseModel):
@@ -32,6 +38,24 @@ class Odds(BaseModel):
 
 FIXTURES = TypeAdapter(list[Fixture])
 ODDS = TypeAdapter(list[Odds])
+
+
+def policy_from(environment: Mapping[str, str]) -> CachePolicy:
+    """Build the policy that all answers are kept by.
+
+    Args:
+        environment: ``ODDS_FRESH_SECONDS`` is how long an answer is given without asking (5);
+            ``ODDS_REVALIDATE_SECONDS`` how long after that it is given while a new one is fetched (30);
+            ``ODDS_FALLBACK_SECONDS`` how long after it was fresh it is given if that fails (300).
+    """
+    return CachePolicy(
+        ttl=float(environment.get("ODDS_FRESH_SECONDS", "5")),
+        stale_while_revalidate=float(environment.get("ODDS_REVALIDATE_SECONDS", "30")),
+        stale_if_error=float(environment.get("ODDS_FALLBACK_SECONDS", "300")),
+    )
+
+
+POLICY: Final = policy_from(os.environ)
 
 
 class OddsSource(Protocol):
@@ -68,17 +92,21 @@ class OddsApi:
 
 
 class OddsService:
-    """Asks the odds API once for all who ask the same thing at the same moment."""
+    """Asks the odds API once for all who ask the same thing. They are given one list, and only read it."""
 
     def __init__(self, api: OddsSource) -> None:
         self._api = api
 
-    @coalesced
+    @coalesced(policy=POLICY)
     async def fixtures(self, league: str, live: bool = True, limit: int = 5) -> list[Fixture]:
         """Return the next games of a league."""
         return await self._api.fixtures(league, live, limit)
 
-    @coalesced
+    @coalesced(policy=POLICY)
     async def odds(self, league: str) -> list[Odds]:
         """Return the odds of a league's games."""
         return await self._api.odds(league)
+
+    def age_of_fixtures(self, league: str, live: bool = True, limit: int = 5) -> float | None:
+        """Return how many seconds ago the odds API told what is kept for a question; ``None`` if nothing is."""
+        return bound(self.fixtures).explain(league, live, limit).age_seconds

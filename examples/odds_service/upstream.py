@@ -1,7 +1,7 @@
 """The odds API that the service asks: an imitation with seeded data, a latency and a rate limit, as its own process.
 
 Its control address lets a demonstration or a test order events instead of racing a clock: answers can be held and
-released, and whoever wants to know that a call has arrived waits for exactly that.
+released, whoever wants to know that a call has arrived waits for exactly that, and the API can be put out of order.
 """
 
 from __future__ import annotations
@@ -82,20 +82,26 @@ class RateLimit:
 
 
 class Desk:
-    """Takes every call that reaches the API: counts it, refuses it or answers it, and can hold the answers back."""
+    """Takes every call that reaches the API: counts it, refuses it or answers it, and can hold the answers back.
+
+    Attributes:
+        is_down: whether every call fails.
+    """
 
     def __init__(self) -> None:
         self._limit = RateLimit(CALLS_PER_SECOND)
         self._arrival = asyncio.Condition()
         self._answers_flow = asyncio.Event()
         self._answers_flow.set()
+        self.is_down = False
         self._calls = 0
         self._answered = 0
         self._refused = 0
+        self._failed = 0
 
     def counters(self) -> dict[str, int]:
-        """Calls that arrived, were answered, and were refused with 429."""
-        return {"calls": self._calls, "answered": self._answered, "refused": self._refused}
+        """Calls that arrived, were answered, were refused with 429, and failed with 503."""
+        return {"calls": self._calls, "answered": self._answered, "refused": self._refused, "failed": self._failed}
 
     def hold(self) -> None:
         """Keep every answer back until ``release``."""
@@ -114,11 +120,14 @@ class Desk:
         """Go through one call up to the moment its answer may leave.
 
         Raises:
-            HTTPException: 429, the caller exceeds the rate limit.
+            HTTPException: 503, the API is down; 429, the caller exceeds the rate limit.
         """
         async with self._arrival:
             self._calls += 1
             self._arrival.notify_all()
+        if self.is_down:
+            self._failed += 1
+            raise HTTPException(503, "out of order")
         if not self._limit.admits_call(time.monotonic()):
             self._refused += 1
             raise HTTPException(429, f"at most {CALLS_PER_SECOND} calls a second", headers={"Retry-After": "1"})
@@ -168,6 +177,16 @@ def create_upstream() -> FastAPI:
     @app.post("/control/release")
     async def release() -> dict[str, int]:
         desk.release()
+        return desk.counters()
+
+    @app.post("/control/down")
+    async def down() -> dict[str, int]:
+        desk.is_down = True
+        return desk.counters()
+
+    @app.post("/control/up")
+    async def up() -> dict[str, int]:
+        desk.is_down = False
         return desk.counters()
 
     @app.post("/control/reset")

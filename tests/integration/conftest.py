@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 from django.conf import settings
 
-from examples.odds_service.demo import Upstream
+from examples.odds_service.control import Upstream
 from examples.odds_service.serve import Pair, running_pair
 
 PATIENCE_SECONDS = 20.0
@@ -45,9 +45,9 @@ class Running:
 
 @pytest.fixture(scope="session")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """The pair of processes, started once for all tests."""
+    """The pair of processes, started once for all tests. What was answered once is fresh until they are through."""
     logs = tmp_path_factory.mktemp("logs")
-    with running_pair(logs=logs) as pair:
+    with running_pair(environment={"ODDS_FRESH_SECONDS": "3600"}, logs=logs) as pair:
         yield Running(pair, logs / "service.log")
 
 

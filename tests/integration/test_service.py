@@ -1,4 +1,7 @@
-"""The example service over real HTTP: both processes run, on loopback."""
+"""The example service over real HTTP: both processes run, on loopback.
+
+Answers are kept for as long as the tests run, so each asks what no other does.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,10 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from examples.odds_service.demo import Upstream
+from examples.odds_service.app import AGE_HEADER
+from examples.odds_service.control import Upstream
 from examples.odds_service.health import ORIGINAL_NAMES
+from examples.odds_service.service import policy_from
 
 from .conftest import Running, until
 
@@ -60,7 +65,7 @@ async def test_concurrent_requests_share_one_upstream_call(client, upstream):
     assert [response.status_code for response in responses] == [200] * 20
     assert len({response.content for response in responses}) == 1
     assert len(responses[0].json()) == 3
-    assert await upstream.seen(1) == {"calls": 1, "answered": 1, "refused": 0}
+    assert await upstream.seen(1) == {"calls": 1, "answered": 1, "refused": 0, "failed": 0}
 
 
 async def test_different_questions_are_different_calls(client, upstream):
@@ -89,12 +94,41 @@ async def test_defaults_and_their_spelling_are_one_question(client, upstream):
     assert (await upstream.seen(1))["calls"] == 1
 
 
-async def test_nothing_is_kept(client, upstream):
-    """A request after the answer is a new call: without a cache, only simultaneous requests share"""
+async def test_an_answer_is_kept(client, upstream):
+    """A request after the answer gets the same one and is no call"""
     first = await client.get("/optic-odds/odds/nba")
     second = await client.get("/optic-odds/odds/nba")
     assert first.content == second.content
-    assert (await upstream.seen(2))["calls"] == 2
+    assert (await upstream.seen(1))["calls"] == 1
+
+
+async def test_the_age_of_an_answer_is_told(client, upstream):
+    """A header says how long ago the upstream told it"""
+    responses = [await client.get("/optic-odds/fixtures/mlb?live=false&limit=3") for _ in range(2)]
+    ages = [float(response.headers[AGE_HEADER]) for response in responses]
+    assert 0 <= ages[0] < ages[1]
+
+
+async def test_a_kept_answer_outlives_the_upstream(client, upstream):
+    """While the upstream is down, what was answered before is answered, and what was not is a 502"""
+    path = "/optic-odds/fixtures/mlb?live=false&limit=4"
+    before = await client.get(path)
+    await upstream.go_down()
+    assert (await client.get(path)).content == before.content
+    assert (await client.get("/optic-odds/fixtures/mlb?live=false&limit=5")).status_code == 502
+
+
+def test_the_policy_as_shipped():
+    """Answers are fresh for five seconds, and of use long after that while the upstream is in trouble"""
+    policy = policy_from({})
+    assert (policy.ttl, policy.stale_while_revalidate, policy.stale_if_error) == (5, 30, 300)
+
+
+def test_the_environment_sets_the_policy():
+    """Each of the three durations is a variable"""
+    variables = {"ODDS_FRESH_SECONDS": "1", "ODDS_REVALIDATE_SECONDS": "2.5", "ODDS_FALLBACK_SECONDS": "4"}
+    policy = policy_from(variables)
+    assert (policy.ttl, policy.stale_while_revalidate, policy.stale_if_error) == (1, 2.5, 4)
 
 
 @pytest.mark.parametrize("followers", [20])
@@ -124,7 +158,7 @@ async def test_the_leader_hangs_up_and_nobody_else_notices(running: Running, cli
     responses = await asyncio.gather(*asking)
     assert [response.status_code for response in responses] == [200] * followers
     assert len({response.content for response in responses}) == 1
-    assert await upstream.seen(1) == {"calls": 1, "answered": 1, "refused": 0}
+    assert await upstream.seen(1) == {"calls": 1, "answered": 1, "refused": 0, "failed": 0}
 
 
 async def test_when_everybody_hangs_up_the_flight_is_gone(running: Running, client, upstream):
@@ -144,7 +178,7 @@ async def test_when_everybody_hangs_up_the_flight_is_gone(running: Running, clie
 
 async def test_a_refusal_is_told_and_not_kept(client, upstream):
     """A 429 of the upstream becomes a 503 that says when to try again, and the same question may be asked again"""
-    paths = [f"/optic-odds/fixtures/nfl?limit={limit}" for limit in range(1, 21)]
+    paths = [f"/optic-odds/fixtures/nba?limit={limit}" for limit in range(101, 121)]
     responses = await asyncio.gather(*(client.get(path) for path in paths))
     refused = [response for response in responses if response.status_code == 503]
     assert refused

@@ -36,7 +36,7 @@ async def test_the_sixth_call_of_a_second_is_refused(api):
     """Five calls at once are answered, the sixth gets 429"""
     responses = await asyncio.gather(*(api.get("/odds?league=nfl") for _ in range(6)))
     assert sorted(response.status_code for response in responses) == [200] * 5 + [429]
-    assert (await api.get("/control/counters")).json() == {"calls": 6, "answered": 5, "refused": 1}
+    assert (await api.get("/control/counters")).json() == {"calls": 6, "answered": 5, "refused": 1, "failed": 0}
 
 
 def test_the_window_slides():
@@ -56,8 +56,18 @@ async def test_answers_can_be_held_and_released(api):
     assert (await asking).status_code == 200
 
 
+async def test_the_api_can_be_put_out_of_order(api):
+    """While it is down every call fails and is counted; when it is up again it answers"""
+    await api.post("/control/down")
+    responses = [await api.get("/odds?league=nfl") for _ in range(7)]
+    assert [response.status_code for response in responses] == [503] * 7
+    assert (await api.post("/control/up")).json() == {"calls": 7, "answered": 0, "refused": 0, "failed": 7}
+    assert (await api.get("/odds?league=nfl")).status_code == 200
+
+
 async def test_reset_forgets_the_past(api):
-    """After a reset the counters are zero and the limit is unused"""
+    """After a reset the counters are zero, the limit is unused and the API is up"""
+    await api.post("/control/down")
     await asyncio.gather(*(api.get("/odds?league=nfl") for _ in range(6)))
-    assert (await api.post("/control/reset")).json() == {"calls": 0, "answered": 0, "refused": 0}
+    assert (await api.post("/control/reset")).json() == {"calls": 0, "answered": 0, "refused": 0, "failed": 0}
     assert (await api.get("/odds?league=nfl")).status_code == 200
