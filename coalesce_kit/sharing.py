@@ -8,14 +8,18 @@ and repeats side effects. Callers who raise twins cannot see each other's notes,
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import AsyncIterator, Iterator
+import logging
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from types import FunctionType, GetSetDescriptorType, MemberDescriptorType
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from .errors import UnshareableResultError
 
+logger = logging.getLogger(__name__)
+
 E = TypeVar("E", bound=BaseException)
+
+_set: Final = BaseException.__setattr__
 
 _PLAIN_RESULTS: Final = frozenset({type(None), bool, int, float, str, bytes, list, dict, tuple, set, frozenset})
 
@@ -32,7 +36,7 @@ def refuse_unshareable(result: object, *, name: str) -> None:
     """
     if result.__class__ in _PLAIN_RESULTS:
         return
-    if inspect.iscoroutine(result):
+    if isinstance(result, Coroutine):
         result.close()
         way_out = "await it inside the function and return what it gives"
     elif isinstance(result, Iterator) and iter(result) is result:
@@ -52,49 +56,72 @@ def twin(error: E) -> E | None:
     Cause, context and traceback are the same objects; the list of notes is the twin's own. The members of an
     exception group are twins, too, as far as they can be.
     """
-    copied = bare_twin(error)
-    if copied is not None:
-        copied.__cause__ = error.__cause__
-        copied.__context__ = error.__context__
-        copied.__suppress_context__ = error.__suppress_context__
-        copied.__traceback__ = error.__traceback__
+    copied = _bare(error, _member)
+    try:
+        if copied is not None:
+            # not by assignment: a frozen dataclass refuses that, and any class may have a __setattr__ of its own
+            _set(copied, "__cause__", error.__cause__)
+            _set(copied, "__context__", error.__context__)
+            _set(copied, "__suppress_context__", error.__suppress_context__)
+            _set(copied, "__traceback__", error.__traceback__)
+    except Exception:  # a class may have anything under these names
+        return None
     return copied
 
 
 def bare_twin(error: E) -> E | None:
-    """Return a twin that has no traceback, context or cause: nothing that keeps frames or arguments alive."""
+    """Return a twin that has no traceback, context or cause: nothing that keeps frames or arguments alive.
+
+    Nor have the members of an exception group; with one that cannot be so, there is no such twin of the group.
+    """
+    return _bare(error, _bare_member)
+
+
+def _bare(error: E, member_twin: Callable[[Any], Any]) -> E | None:
     kind = type(error)
     try:
-        copied = _new(kind, error)
+        copied = _new(kind, error, member_twin)
         _copy_fields(error, copied)
     except Exception:  # foreign classes written in C may refuse in any way they like
         return None
     return copied if type(copied) is kind else None
 
 
-def _new(kind: type[E], error: E) -> E:
+def _member(error: BaseException) -> BaseException:
+    return twin(error) or error
+
+
+def _bare_member(error: BaseException) -> BaseException:
+    copied = bare_twin(error)
+    if copied is None:
+        raise TypeError(f"there is no bare twin of a {type(error).__name__}")
+    return copied
+
+
+def keep_context(error: BaseException, context: BaseException | None) -> None:
+    """Give an error that is being raised its own context back, in place of what its catcher was handling."""
+    if context is not None and error.__context__ is not context:
+        _set(error, "__context__", context)
+
+
+def _new(kind: type[E], error: E, member_twin: Callable[[Any], Any]) -> E:
     """Call the first ``__new__`` of ``kind`` that is not written in Python; refuse when one in Python comes first."""
-    for ancestor in kind.__mro__:
-        constructor = ancestor.__dict__.get("__new__")
-        if constructor is None:
-            continue
-        if isinstance(constructor, staticmethod | FunctionType):
-            raise TypeError(f"{kind.__name__} has a __new__ of its own")
-        if isinstance(error, BaseExceptionGroup):
-            members = [twin(member) or member for member in error.exceptions]
-            copied: E = constructor(kind, error.message, members)
-            return copied
-        copied = constructor(kind, *error.args)
-        # OSError leaves its args to __init__ when a subclass has one, and no __init__ runs here
-        BaseException.args.__set__(copied, error.args)  # type: ignore[attr-defined]  # a getset descriptor
+    constructor = next(vars(ancestor)["__new__"] for ancestor in kind.__mro__ if "__new__" in vars(ancestor))
+    if isinstance(constructor, staticmethod | FunctionType):
+        raise TypeError(f"{kind.__name__} has a __new__ of its own")
+    if isinstance(error, BaseExceptionGroup):
+        members = [member_twin(member) for member in error.exceptions]
+        copied: E = constructor(kind, error.message, members)
         return copied
-    raise TypeError(f"{kind.__name__} has no __new__")
+    copied = constructor(kind, *error.args)
+    # OSError leaves its args to __init__ when a subclass has one, and no __init__ runs here
+    BaseException.args.__set__(copied, error.args)  # type: ignore[attr-defined]  # a getset descriptor
+    return copied
 
 
 def _copy_fields(error: BaseException, copied: BaseException) -> None:
-    for ancestor in type(error).__mro__:
-        if ancestor in (BaseException, object):
-            break
+    ancestors = type(error).__mro__
+    for ancestor in ancestors[: ancestors.index(BaseException)]:
         for name, descriptor in vars(ancestor).items():
             if isinstance(descriptor, MemberDescriptorType | GetSetDescriptorType) and name != "__dict__":
                 _copy_field(descriptor, error, copied)
@@ -119,16 +146,18 @@ class Failure:
     """The error of an ended fetch, ready to be handed to each of its callers, each of whom takes it once.
 
     The leader takes the original, everybody else a twin of it as it was when the fetch ended; what cannot be twinned
-    is shared as it is. Either way the traceback starts where the fetch ended, so that it does not grow with the callers.
+    is shared as it is. Either way the traceback starts where the fetch ended and does not grow with the callers.
     """
 
     __slots__ = ("_original", "_pattern", "_traceback")
 
-    def __init__(self, error: BaseException, *, shared: bool) -> None:
+    def __init__(self, error: BaseException, *, shared: bool, note: str | None = None) -> None:
         self._original = error
         self._traceback = error.__traceback__
         # the leader may change the original before the next caller takes a twin, so the twins copy this one
         self._pattern = twin(error) if shared else None
+        if note is not None and shared:
+            _add_note(error if self._pattern is None else self._pattern, note)
 
     @property
     def can_be_twinned(self) -> bool:
@@ -137,9 +166,20 @@ class Failure:
 
     def original(self) -> BaseException:
         """Take the error itself."""
-        return self._original.with_traceback(self._traceback)
+        _set(self._original, "__traceback__", self._traceback)
+        return self._original
 
     def twin(self) -> BaseException:
         """Take an error of one's own, or the original where there can be none."""
         copied = None if self._pattern is None else twin(self._pattern)
         return self.original() if copied is None else copied
+
+
+def _add_note(error: BaseException, note: str) -> None:
+    """Do what ``add_note`` does, also where the class refuses every assignment."""
+    try:
+        notes = vars(error).setdefault("__notes__", [])
+        if isinstance(notes, list):
+            notes.append(note)
+    except Exception:  # a class may have anything under these names; it goes without
+        logger.debug("note_not_added", exc_info=True)

@@ -1,0 +1,1 @@
+"""The room where a fetch is done once, however many ask for it."""

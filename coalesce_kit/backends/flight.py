@@ -12,27 +12,26 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import math
+import sys
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import ContextVar
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final
 
 from ..clock import clock
-from ..errors import FetchCancelledError, FetchTimeoutError, WaitTimeoutError
 from ..protocols import FlightInfo, FlightTerms, Key, Reserve, Ticket
 from ..sharing import Failure, refuse_unshareable
-from ..stats.counters import Counters
-from ..stats.latency import bucket_of
-from ..stats.observer import FetchEnded, FetchStarted
+from .counting import End, count_end, count_waits
 from .recursion import Waiting
+from .table import FlightTable
+from .telling import tell_ended, tell_started
+from .wording import as_told, cancelled, fetch_timeout, note_of_leader, wait_timeout
 
 logger = logging.getLogger(__name__)
 
 _SAME_MOMENT: Final = 1e-6
 """Seconds by which a timer may ring before the clock says so; what is due within it is due."""
-
-End: TypeAlias = Literal["returned", "failed", "cancelled", "timed out"]
-"""How a fetch ended, as its callers see it."""
 
 current_flight: Final[ContextVar[PendingRequest | None]] = ContextVar("coalesce_kit_flight", default=None)
 """The flight that a context was made for; ``None`` outside any."""
@@ -51,33 +50,6 @@ def detached_context() -> contextvars.Context:
     return context
 
 
-class FlightTable:
-    """The flights of one coalescer on one event loop. Written on that loop's thread, ``forget`` apart.
-
-    Attributes:
-        loop: the event loop they run on.
-        totals: where the coalescer counts, whatever the function.
-        pending: the flight that holds each key's slot.
-        detached: flights that run without a slot: over age, forgotten, or given up and not yet stopped.
-        closed: no new call is accepted.
-        context: what timers run in; empty, so that a cancelled timer keeps no caller's context alive.
-    """
-
-    __slots__ = ("closed", "context", "detached", "loop", "pending", "totals")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, totals: Counters) -> None:
-        self.loop = loop
-        self.totals = totals
-        self.pending: dict[Key, PendingRequest] = {}
-        self.detached: set[PendingRequest] = set()
-        self.closed = False
-        self.context = contextvars.Context()
-
-    def flights(self) -> list[PendingRequest]:
-        """Every flight whose task is not done. Any thread."""
-        return [*self.pending.values(), *self.detached]
-
-
 @types.coroutine
 def _boarding() -> Generator[None, None, None]:
     """Suspend once, whoever drives the coroutine."""
@@ -85,7 +57,7 @@ def _boarding() -> Generator[None, None, None]:
 
 
 class PendingRequest:
-    """One fetch in the air and all who wait for it. Used on its own loop only, ``info`` and ``detach`` apart.
+    """One fetch in the air and all who wait for it. Used on its own loop only, ``info`` and ``send_away`` apart.
 
     It is *decided* when its callers have their answer or none is left, *given up* when that happened before the fetch
     ended, and *running* until its task is done. A flight that is given up and still running is a zombie.
@@ -98,19 +70,21 @@ class PendingRequest:
         leader: the future of the caller who began it; ``None`` once that caller has left.
         callers: each caller's private future and when it arrived, in that order; emptied when the flight is decided.
         waits_for: the flights that are waited for inside this one, and by how many.
+        inside: the flight in which its leader stands; ``None`` where that is none, and once the task is done.
         joinable_until: the moment after which it is over age.
     """
 
     __slots__ = (
         "_began",
-        "_decided",
         "_detached",
         "_held",
         "_leader_left",
         "_run_timer",
         "_wait_timer",
         "callers",
+        "decided",
         "given_up",
+        "inside",
         "joinable_until",
         "key",
         "leader",
@@ -125,7 +99,7 @@ class PendingRequest:
     )
 
     def __init__(
-        self, key: Key, terms: FlightTerms, table: FlightTable, now: float, max_wait: float | None, max_flight: float
+        self, key: Key, terms: FlightTerms, table: FlightTable[PendingRequest], now: float, max_wait: float | None
     ) -> None:
         self.key: Key = key
         self.terms = terms
@@ -135,13 +109,14 @@ class PendingRequest:
         self.leader: asyncio.Future[Any] | None = None
         self.callers: dict[asyncio.Future[Any], float] = {}
         self.waits_for: dict[Waiting, int] | None = None
+        self.inside: PendingRequest | None = None
         self.max_wait = max_wait
-        self.joinable_until = now + max_flight
+        self.joinable_until = now + table.max_flight_seconds
         self.started = now  # the slot was taken
         self.running = True
+        self.decided = False
         self.given_up = False
         self._began: float | None = None  # the origin was called
-        self._decided = False
         self._detached = False  # it has lost its slot
         self._held = terms.on_abandon == "finish"  # it counts as its own caller
         self._leader_left: float | None = None
@@ -156,12 +131,12 @@ class PendingRequest:
         return len(self.callers) - (self.leader is not None)
 
     def may_be_joined(self, now: float) -> bool:
-        """Whether a new caller may have its answer: not over age, nothing invalidated, no task cancelled at the start."""
+        """Whether a new caller may have its answer: not over age, nothing invalidated, not cancelled at the start."""
         ticket = self.ticket
         return (
             now <= self.joinable_until
             and (ticket is None or ticket.is_good())
-            and (self._began is not None or self.task is None or not self.task.cancelling())
+            and (self._began is not None or (task := self.task) is None or not task.cancelling())
         )
 
     def describe(self) -> str:
@@ -182,6 +157,8 @@ class PendingRequest:
         )
 
     def __repr__(self) -> str:
+        if not self.running:
+            return f"<{type(self).__name__} ended>"
         state = "given up" if self.given_up else "detached" if self._detached else "in flight"
         age = clock.now() - self.started
         return f"<{type(self).__name__} '{self.describe()}' {state} for {age:.3f} s, waiters={max(0, self.waiters)}>"
@@ -197,29 +174,50 @@ class PendingRequest:
         # the coroutine, no `except` in there would run, and the callers would hang.
         coroutine.send(None)
         try:
-            task = self.table.loop.create_task(coroutine, name="coalesce_kit.fetch")
+            task = self._make_task(coroutine)
         except BaseException:
             coroutine.close()
             raise
         if self.running:
             self.task = task
 
+    def _make_task(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        loop = self.table.loop
+        if sys.exception() is not None:
+            # The leader is handling an exception. To an eager step inside the leader that would be the context of
+            # whatever the fetch raises, and other callers would get it with the fetch's failure.
+            return asyncio.Task(coroutine, loop=loop, name="coalesce_kit.fetch")
+        return loop.create_task(coroutine, name="coalesce_kit.fetch")
+
     async def _run(self, fetch: Callable[[], Awaitable[object]], reserve: Reserve | None) -> None:
         try:
             await _boarding()
+            if self.inside is not None and self.table.detached and self._may_be_in_vain():
+                # x → y → x → ...: a fetch that is given up leaves its slot at once and what it waits for a turn later.
+                # By then that one would have asked for the free slot: the cancellation would follow it for ever.
+                await _boarding()
             current_flight.set(self)
             if self.task is None:  # eager: the caller is still creating it
                 self.task = asyncio.current_task()
-            if reserve is not None:
-                self.ticket = reserve()
-            self._begin()
-            result = await fetch()
-            refuse_unshareable(result, name=self.terms.name)
+            result = None if self.terms.look is None else self.terms.look(self.key)
+            if result is None:
+                if reserve is not None:
+                    self.ticket = reserve()
+                self._begin()
+                result = await fetch()
+                refuse_unshareable(result, name=self.terms.name)
         except BaseException as error:
             if self._fail(error):
                 raise
         else:
             self._end(result, None, "returned")
+
+    def _may_be_in_vain(self) -> bool:
+        """Whether a fetch that it was begun in, at whatever depth, was given up and is about to stop."""
+        outer = self.inside
+        while outer is not None and not (outer.given_up and outer.running):
+            outer = outer.inside
+        return outer is not None
 
     def _begin(self) -> None:
         """Count and time the fetch from here: the next thing that runs is the origin."""
@@ -230,57 +228,51 @@ class PendingRequest:
         if terms.fetch_timeout_seconds is not None:
             self._run_timer = self._call_later(terms.fetch_timeout_seconds, self._time_out)
         elif self._held:
-            self._run_timer = self._call_later(self.joinable_until - self._began, self._stop_holding)
+            left = self.started + self.table.max_flight_seconds - self._began
+            self._run_timer = self._call_later(left, self._stop_holding)
         if terms.observers is not None:
-            terms.observers.fetch_started(FetchStarted(function=terms.name, key=self.key, describe=terms.describe))
+            tell_started(terms.observers, terms, self.key)
 
     def _fail(self, error: BaseException) -> bool:
-        """End with what the fetch raised; return whether it has to go on from here.
-
-        A ``CancelledError`` that a caller did not ask for makes a ``TaskGroup`` finish as if nothing had happened, and
-        ``KeyboardInterrupt`` raised from a waiter would stop the loop twice: callers get ``FetchCancelledError``.
-        """
-        if isinstance(error, GeneratorExit) and self.table.loop.is_closed():
+        """End with what the fetch raised; return whether it has to go on from here."""
+        if self.table.loop.is_closed():  # the garbage collector closes the coroutine: nobody can be woken
             self.crash()
             return True
         stops_the_loop = isinstance(error, KeyboardInterrupt | SystemExit)
-        if stops_the_loop:
-            task = asyncio.current_task()
-            if task is not None:
-                task.add_done_callback(asyncio.Task.exception)  # retrieved: the loop itself raises it
-        cancelled = stops_the_loop or isinstance(error, asyncio.CancelledError | GeneratorExit)
-        told = error
-        if cancelled:
-            told = FetchCancelledError(
-                f"the fetch of '{self.describe()}' ended in {type(error).__name__}, which none of its callers asked for"
-            )
-        elif isinstance(error, StopIteration):
-            told = RuntimeError(f"the fetch of '{self.describe()}' raised StopIteration")
-        if told is not error:
+        if stops_the_loop and self.task is not None:
+            self.task.add_done_callback(asyncio.Task.exception)  # retrieved: the loop itself raises it
+        told = as_told(error, self.describe)
+        if told is error:
+            self._end(None, error, "failed")
+        else:
             told.__cause__ = error
-        self._end(None, told, "cancelled" if cancelled else "failed")
+            self._end(None, told, "failed" if isinstance(error, StopIteration) else "cancelled")
         return stops_the_loop
 
     def _end(self, result: object, error: BaseException | None, end: End) -> None:
         """Bring the fetch to its end; what a fetch that was given up brings is dropped."""
         observers = self.terms.observers
         waiters = 0 if observers is None else max(0, self.waiters)
-        if not self._decided:
+        if not self.decided:
             self._decide(result, error, end)
-        if observers is not None and self._began is not None:
-            observers.fetch_ended(
-                FetchEnded(
-                    function=self.terms.name,
-                    key=self.key,
-                    describe=self.terms.describe,
-                    elapsed_seconds=clock.now() - self._began,
-                    waiters=waiters,
-                    error=error,
-                )
-            )
-        self._land()
+        try:
+            if observers is not None and self._began is not None:
+                tell_ended(observers, self.terms, self.key, began=self._began, waiters=waiters, error=error)
+        finally:  # an observer may end the program, and a flight that never lands would be counted for ever
+            self._land()
 
     # ---- the callers ----
+
+    def welcome(self) -> None:
+        """Note that a waiter has joined; the first one starts the one timer that serves them all."""
+        crowd = len(self.callers) - (self.leader is not None)
+        counters, totals = self.terms.counters, self.table.totals
+        if crowd > counters.max_concurrent_waiters:
+            counters.max_concurrent_waiters = crowd
+        if crowd > totals.max_concurrent_waiters:
+            totals.max_concurrent_waiters = crowd
+        if self._wait_timer is None and self.max_wait is not None:
+            self._wait_timer = self._call_later(self.max_wait, self._let_go, self.max_wait)
 
     def leave(self, future: asyncio.Future[Any]) -> None:
         """Let a caller go who does not wait any longer; the last one to go takes the fetch along."""
@@ -292,22 +284,12 @@ class PendingRequest:
             self.leader = None
             self._leader_left = now
         else:
-            self._count_waits([arrived], now)
+            count_waits(self.terms.counters, self.table.totals, [arrived], now)
         if not self.callers and not self._held:
             self._abandon("its last caller has left")
 
-    def welcome(self) -> None:
-        """Note that a waiter has joined; the first one starts the one timer that serves them all."""
-        crowd = len(self.callers) - (self.leader is not None)
-        if crowd > self.terms.counters.max_concurrent_waiters:
-            self.terms.counters.max_concurrent_waiters = crowd
-        if crowd > self.table.totals.max_concurrent_waiters:
-            self.table.totals.max_concurrent_waiters = crowd
-        if self._wait_timer is None and self.max_wait is not None:
-            self._wait_timer = self._call_later(self.max_wait, self._let_go, self.max_wait)
-
     def _let_go(self, max_wait: float) -> None:
-        """Time out the waiters whose time is over; as they stand in the order of their deadlines, wait for the next's."""
+        """Time out the waiters whose time is over; they stand in the order of their deadlines, so wait for the next."""
         now = clock.now()
         due: dict[asyncio.Future[Any], float] = {}
         self._wait_timer = None
@@ -319,43 +301,51 @@ class PendingRequest:
                 self._wait_timer = self._call_later(left, self._let_go, max_wait)
                 break
             due[future] = arrived
+        if not due:
+            return
         for future in due:
             del self.callers[future]
-        if due:
-            expired = len(due)
-            for counters in (self.terms.counters, self.table.totals):
-                counters.wait_timeouts += expired
-            self._count_waits([*due.values()], now)
+        expired = len(due)
+        for counters in (self.terms.counters, self.table.totals):
+            counters.wait_timeouts += expired
+        count_waits(self.terms.counters, self.table.totals, [*due.values()], now)
         last = not self.callers and not self._held
+        key, age = self.describe(), now - self.started
         for future, arrived in due.items():
-            future.set_result(Failure(self._wait_timeout(now - arrived, now, last=last), shared=False))
+            error = wait_timeout(key, waited=now - arrived, age=age, last=last)
+            future.set_result(Failure(error, shared=False))
         if last:
             self._abandon("its last caller waited longer than max_wait_seconds")
 
-    def _wait_timeout(self, waited: float, now: float, *, last: bool) -> WaitTimeoutError:
-        fate = (
-            "which was cancelled with you, its last caller"
-            if last
-            else "which goes on; raise max_wait_seconds above the function's normal time, or None"
-        )
-        return WaitTimeoutError(
-            f"waited {waited:.1f} s for '{self.describe()}', which another caller began {now - self.started:.1f} s ago"
-            f" and {fate}"
-        )
-
     # ---- deciding ----
 
+    def send_away(self) -> bool:
+        """Have later callers lead anew; return whether they would have joined. Any thread.
+
+        Only marks the flight: the next caller detaches it, on its own loop.
+        """
+        joinable = self.info().joinable
+        self.joinable_until = -math.inf
+        return joinable
+
     def detach(self) -> None:
-        """Take the slot away: the callers stay and get their answer, later ones lead anew. Any thread."""
-        if not self._detached:
+        """Take the slot away: the callers stay and get their answer, later ones lead anew."""
+        if self.running and not self._detached:
+            self._leave_slot()
             self._detached = True
             self.table.detached.add(self)
-            if self.table.pending.get(self.key) is self:
-                self.table.pending.pop(self.key, None)
+
+    def _leave_slot(self) -> None:
+        pending = self.table.pending
+        try:
+            if pending.get(self.key) is self:
+                del pending[self.key]
+        except Exception:  # a key whose own __hash__ or __eq__ raises by now; the next caller takes the slot from us
+            logger.debug("slot_not_left", exc_info=True)
 
     def give_up(self, error: BaseException, reason: str, end: End = "cancelled") -> None:
         """Answer all callers with ``error`` at once, and tell the task to stop."""
-        if not self._decided:
+        if not self.decided:
             self.detach()
             self.given_up = True
             self._decide(None, error, end)
@@ -366,24 +356,18 @@ class PendingRequest:
         """Forget the flight of a loop that was closed under it: nobody can be woken any more."""
         if self.running:
             self.detach()
-            self._decided = True
+            self.decided = True
             self.callers.clear()
             self._land()
 
     def _abandon(self, reason: str) -> None:
         for counters in (self.terms.counters, self.table.totals):
             counters.abandoned_fetches += 1
-        self.give_up(FetchCancelledError(f"the fetch of '{self.describe()}' was cancelled: {reason}"), reason)
+        self.give_up(cancelled(self.describe(), reason), reason)
 
     def _time_out(self) -> None:
-        limit = self.terms.fetch_timeout_seconds
-        self.give_up(
-            FetchTimeoutError(
-                f"the fetch of '{self.describe()}' ran longer than fetch_timeout_seconds={limit:g} and was cancelled"
-            ),
-            "fetch_timeout_seconds is over",
-            end="timed out",
-        )
+        limit = self.terms.fetch_timeout_seconds or 0.0
+        self.give_up(fetch_timeout(self.describe(), limit), "fetch_timeout_seconds is over", end="timed out")
 
     def _stop_holding(self) -> None:
         """A flight that nobody needs is held to ``max_flight_seconds``; callers who still wait keep it beyond."""
@@ -393,7 +377,7 @@ class PendingRequest:
 
     def _decide(self, result: object, error: BaseException | None, end: End) -> None:
         """Retire the slot, then hand the outcome to every caller. The value was published before, inside the fetch."""
-        self._decided = True
+        self.decided = True
         now = clock.now()
         callers, self.callers = self.callers, {}
         if self._wait_timer is not None:
@@ -401,29 +385,23 @@ class PendingRequest:
         if self._run_timer is not None:
             self._run_timer.cancel()
         waiters = len(callers) - (self.leader is not None)
+        if not self._detached:
+            self._leave_slot()
+        if self._began is not None:
+            count_end(self.terms, self.table.totals, now - self._began, end, self.max_wait)
+        if waiters:
+            count_waits(self.terms.counters, self.table.totals, [*callers.values()][-waiters:], now)
         outcome = result if error is None else self._failure(error, now, waiters)
-        try:
-            if not self._detached and self.table.pending.get(self.key) is self:
-                del self.table.pending[self.key]
-            if self._began is not None:
-                self._count_end(now - self._began, end)
-            if waiters:
-                self._count_waits([*callers.values()][-waiters:], now)
-        finally:  # whatever a key's own __hash__ or __eq__ does, nobody is left waiting
-            self.leader = None
-            for future in callers:
-                if not future.done():
-                    future.set_result(outcome)
+        self.leader = None
+        for future in callers:
+            if not future.done():
+                future.set_result(outcome)
 
     def _failure(self, error: BaseException, now: float, waiters: int) -> Failure:
         names = self.terms.outside_key
-        if self._leader_left is not None and names:
-            theirs = ", ".join(f"'{name}'" for name in names)
-            error.add_note(
-                f"led by a caller who left {now - self._leader_left:.2f} s earlier; "
-                f"{theirs} {'was' if len(names) == 1 else 'were'} theirs: open it inside the function"
-            )
-        failure = Failure(error, shared=waiters > 0)
+        left = self._leader_left
+        note = None if left is None or not names else note_of_leader(names, now - left)
+        failure = Failure(error, shared=waiters > 0, note=note)
         as_is = 0 if failure.can_be_twinned else waiters
         for counters in (self.terms.counters, self.table.totals):
             counters.error_fanout += waiters
@@ -433,7 +411,8 @@ class PendingRequest:
     def _land(self) -> None:
         """The task is done: drop what hangs on it, as a context that outlives the fetch may still name this flight."""
         self.running = False
-        self.task = self.key = self.waits_for = None
+        self.joinable_until = -math.inf
+        self.task = self.key = self.ticket = self.waits_for = self.inside = None
         if self._detached:
             self.table.detached.discard(self)
         self.table.totals.in_flight -= 1
@@ -441,41 +420,3 @@ class PendingRequest:
 
     def _call_later(self, seconds: float, callback: Callable[..., None], *args: object) -> asyncio.TimerHandle:
         return self.table.loop.call_later(seconds, callback, *args, context=self.table.context)
-
-    # ---- counting: once for the function, once for the coalescer ----
-
-    def _count_waits(self, arrivals: list[float], now: float) -> None:
-        seconds = len(arrivals) * now - sum(arrivals)
-        for counters in (self.terms.counters, self.table.totals):
-            counters.wait_seconds_total += seconds
-            counters.wait_latency.record_since(arrivals, now)
-
-    def _count_end(self, seconds: float, end: End) -> None:
-        function, totals = self.terms.counters, self.table.totals
-        bucket = bucket_of(seconds)
-        function.fetch_seconds_total += seconds
-        totals.fetch_seconds_total += seconds
-        function.fetch_latency.buckets[bucket] += 1
-        totals.fetch_latency.buckets[bucket] += 1
-        if end != "returned":
-            failed, cancelled, timed_out = end == "failed", end == "cancelled", end == "timed out"
-            for counters in (function, totals):
-                counters.fetch_errors += failed
-                counters.fetch_cancelled += cancelled
-                counters.fetch_timeouts += timed_out
-        if self.max_wait is not None and seconds > self.max_wait:
-            self._count_slow(seconds, self.max_wait)
-
-    def _count_slow(self, seconds: float, max_wait: float) -> None:
-        name = self.terms.name
-        if self.terms.counters.slow_fetches == 0:
-            logger.warning(
-                "slow_fetch: a fetch of %s ran for %.1f s and max_wait_seconds is %g: alone a caller gets its answer, in a"
-                " crowd the others get WaitTimeoutError; raise max_wait_seconds above the function's normal time, or None",
-                name,
-                seconds,
-                max_wait,
-                extra={"function": name, "seconds": seconds, "max_wait_seconds": max_wait},
-            )
-        for counters in (self.terms.counters, self.table.totals):
-            counters.slow_fetches += 1

@@ -9,20 +9,20 @@ from typing import Any, Final, Self, TypeVar
 
 from ..clock import clock
 from ..durations import Duration, to_seconds, to_seconds_or_none
-from ..errors import CoalescerClosedError, ConfigurationError, FetchCancelledError, RecursiveFetchError
+from ..errors import ConfigurationError, RecursiveFetchError
 from ..protocols import INHERIT, CloseReport, FlightInfo, FlightTerms, Key, OnAbandon, Reserve
-from ..sharing import Failure
+from ..sharing import Failure, keep_context
 from ..stats.counters import CoalescerStats, Counters, Gauges
-from ..stats.observer import Observer, Observers, WaiterJoined, WaiterLeft
-from .flight import FlightTable, PendingRequest, current_flight, detached_context
+from ..stats.observer import Observer, Observers
+from .closing import cut, drain, refuse_unless_draining
+from .flight import PendingRequest, current_flight, detached_context
 from .recursion import stop_waiting, wait_inside
+from .table import FlightTable
+from .telling import tell_joined, tell_left
 
 __all__ = ["PendingRequest", "RequestCoalescer", "detached_context"]
 
 R = TypeVar("R")
-
-_CUT_GRACE_SECONDS: Final = 1.0
-"""How long closing waits for fetches that it has cancelled; one that takes longer ignores its cancellation."""
 
 
 class RequestCoalescer:
@@ -70,11 +70,11 @@ class RequestCoalescer:
             observers=Observers.of(observers),
         )
         self._totals: Final = Counters()
-        self._tables: Final[dict[asyncio.AbstractEventLoop, FlightTable]] = {}
+        self._tables: Final[dict[asyncio.AbstractEventLoop, FlightTable[PendingRequest]]] = {}
 
     # ---- asking ----
 
-    async def get_or_fetch(
+    async def get_or_fetch(  # noqa: PLR0912  # a frame in between would cost every waiter
         self,
         cache_key: Key,
         fetch_fn: Callable[[], Awaitable[R]],
@@ -112,19 +112,7 @@ class RequestCoalescer:
             inside = None  # a task that outlived its fetch is free, and what another loop waits for is not known here
         now = clock.now()
         try:
-            if table.closed:
-                _refuse_unless_draining(inside, table, terms, cache_key)
-            flight = table.pending.get(cache_key)
-            if flight is not None and not flight.may_be_joined(now):
-                flight.detach()
-                flight = None
-            leads = flight is None
-            if flight is None:
-                max_wait = self.max_wait_seconds if terms.max_wait_seconds is INHERIT else terms.max_wait_seconds
-                flight = PendingRequest(cache_key, terms, table, now, max_wait, self.max_flight_seconds)
-                table.pending[cache_key] = flight
-            if inside is not None:
-                wait_inside(inside, flight)
+            flight, leads = self._flight_for(cache_key, terms, table, inside, now)
         except Exception as refusal:
             self._count_rejected(terms, refusal)
             raise
@@ -134,21 +122,24 @@ class RequestCoalescer:
         watched = None if leads else terms.observers
         try:
             if leads:
-                terms.counters.led_requests += 1
-                self._totals.led_requests += 1
+                if not terms.refresh:
+                    terms.counters.led_requests += 1
+                    self._totals.led_requests += 1
                 flight.leader = future
                 flight.take_off(fetch_fn, reserve)
             else:
-                terms.counters.coalesced_requests += 1
-                self._totals.coalesced_requests += 1
+                if not terms.refresh:
+                    terms.counters.coalesced_requests += 1
+                    self._totals.coalesced_requests += 1
                 flight.welcome()
                 if watched is not None:
-                    _tell_joined(watched, flight, now)
+                    age = now - flight.started
+                    tell_joined(watched, flight.terms, flight.key, waiters=flight.waiters, age_seconds=age)
             outcome = await future
         except BaseException as error:
             flight.leave(future)
             if watched is not None:
-                _tell_left(watched, terms, cache_key, now, error)
+                tell_left(watched, terms, cache_key, arrived=now, error=error)
             raise
         finally:
             if inside is not None:
@@ -157,12 +148,14 @@ class RequestCoalescer:
         if outcome.__class__ is Failure:
             failure = outcome.original() if leads else outcome.twin()
         if watched is not None:
-            _tell_left(watched, terms, cache_key, now, failure)
+            tell_left(watched, terms, cache_key, arrived=now, error=failure)
         if failure is not None:
+            context = failure.__context__
             try:
                 raise failure
             finally:
-                del failure, outcome, future, flight  # all lead to the error, and its traceback leads here
+                keep_context(failure, context)
+                del failure, context, outcome, future, flight  # all lead to the error, and its traceback leads here
         answer: R = outcome
         return answer
 
@@ -176,7 +169,7 @@ class RequestCoalescer:
         except RuntimeError:
             merged: dict[Key, PendingRequest] = {}
             for table in self._open_tables():
-                merged.update(table.pending)
+                merged.update(table.pending.copy())  # at once: that loop's thread may be at work
             return merged
         return {} if table is None else table.pending
 
@@ -212,13 +205,14 @@ class RequestCoalescer:
 
         Acts on the running loop's flight; outside a loop, on every loop's. Returns whether there was one.
         """
-        flights = [self._pending.get(cache_key)]
         if _running_loop() is None:
             flights = [table.pending.get(cache_key) for table in self._open_tables()]
-        for flight in flights:
-            if flight is not None:
-                flight.detach()
-        return any(flight is not None for flight in flights)
+            return sum(flight.send_away() for flight in flights if flight is not None) > 0  # each of them
+        flight = self._pending.get(cache_key)
+        if flight is None:
+            return False
+        flight.detach()
+        return True
 
     async def drain(self, *, deadline_seconds: Duration = 10.0) -> CloseReport:
         """Let the running loop's fetches end, cancel those that have not by the deadline, and report both.
@@ -229,12 +223,12 @@ class RequestCoalescer:
         Cancellation:
             Stops the waiting; fetches that run then go on.
         """
+        seconds = to_seconds(deadline_seconds, name="deadline_seconds", zero=True)
         table = self._tables.get(asyncio.get_running_loop())
         if table is None:
             return CloseReport(0)
-        reason = f"drained: it had not ended within {to_seconds(deadline_seconds, name='deadline_seconds', zero=True):g} s"
-        finished, unfinished = await _drain(table, to_seconds(deadline_seconds, name="deadline_seconds", zero=True))
-        return CloseReport(finished, await _cut(unfinished, reason))
+        finished, unfinished = await drain(table, seconds)
+        return CloseReport(finished, await cut(unfinished, f"drained: it had not ended within {seconds:g} s"))
 
     async def aclose(self, *, deadline_seconds: Duration = 10.0) -> CloseReport:
         """Close the coalescer for the running loop: refuse new calls, drain to the deadline, cancel the rest.
@@ -245,11 +239,12 @@ class RequestCoalescer:
         Cancellation:
             Stops the waiting; the coalescer stays closed, fetches that run then go on.
         """
+        seconds = to_seconds(deadline_seconds, name="deadline_seconds", zero=True)
         self._drop_closed_loops()
         loop = asyncio.get_running_loop()
         table = self._tables.get(loop) or self._open(loop)
         table.closed = True
-        return await self.drain(deadline_seconds=deadline_seconds)
+        return await self.drain(deadline_seconds=seconds)
 
     async def __aenter__(self) -> Self:
         return self
@@ -261,21 +256,49 @@ class RequestCoalescer:
 
     # ---- within ----
 
+    def _flight_for(
+        self,
+        key: Key,
+        terms: FlightTerms,
+        table: FlightTable[PendingRequest],
+        inside: PendingRequest | None,
+        now: float,
+    ) -> tuple[PendingRequest, bool]:
+        """Return the flight that has the key's slot, or a new one in its place, and whether it is new."""
+        if table.closed:
+            refuse_unless_draining(inside, table, terms, key)
+        flight = table.pending.get(key)
+        if flight is not None and not flight.may_be_joined(now):
+            flight.detach()
+            flight = None
+        leads = flight is None
+        if flight is None:
+            max_wait = self.max_wait_seconds if terms.max_wait_seconds is INHERIT else terms.max_wait_seconds
+            flight = PendingRequest(key, terms, table, now, max_wait)
+            table.pending[key] = flight
+        if inside is not None:
+            wait_inside(inside, flight)
+            if leads:
+                flight.inside = inside
+        return flight, leads
+
     def _count_rejected(self, terms: FlightTerms, refusal: Exception) -> None:
+        if terms.refresh:
+            return  # nobody's request: the refresh counts its own errors
         recursions = int(isinstance(refusal, RecursiveFetchError))
         for counters in (terms.counters, self._totals):
             counters.rejected_requests += 1
             counters.recursions_refused += recursions
 
-    def _open(self, loop: asyncio.AbstractEventLoop) -> FlightTable:
+    def _open(self, loop: asyncio.AbstractEventLoop) -> FlightTable[PendingRequest]:
         """Make the table of a loop that is seen for the first time, and drop those of the loops that are gone.
 
         A weak map would never free them: flight → task → loop.
         """
         self._drop_closed_loops()
-        return self._tables.setdefault(loop, FlightTable(loop, self._totals))
+        return self._tables.setdefault(loop, FlightTable(loop, self._totals, self.max_flight_seconds))
 
-    def _open_tables(self) -> list[FlightTable]:
+    def _open_tables(self) -> list[FlightTable[PendingRequest]]:
         return [table for table in list(self._tables.values()) if not table.loop.is_closed()]
 
     def _drop_closed_loops(self) -> None:
@@ -284,62 +307,6 @@ class RequestCoalescer:
                 table = self._tables.pop(loop, None)
                 for flight in table.flights() if table is not None else ():
                     flight.crash()
-
-
-def _refuse_unless_draining(
-    inside: PendingRequest | None, table: FlightTable, terms: FlightTerms, key: Key
-) -> None:
-    if inside is None or inside.table is not table or inside.given_up:
-        raise CoalescerClosedError(
-            f"the coalescer is closed on this event loop, so '{terms.describe(key)}' is not fetched; "
-            "close it when no call can come any more, or make a new one"
-        )
-
-
-async def _drain(table: FlightTable, seconds: float) -> tuple[int, list[PendingRequest]]:
-    """Wait for the table's flights; return how many ended, and those that had not when the time was over."""
-    deadline = clock.now() + seconds
-    myself = current_flight.get()
-    finished = 0
-    while True:
-        flights = [flight for flight in table.flights() if flight is not myself]
-        tasks = [flight.task for flight in flights if flight.task is not None]
-        left = deadline - clock.now()
-        if not tasks or left <= 0:
-            return finished, flights
-        done, _ = await asyncio.wait(tasks, timeout=left)
-        finished += len(done)
-
-
-async def _cut(flights: list[PendingRequest], reason: str) -> tuple[str, ...]:
-    cut = tuple(flight.describe() for flight in flights)
-    tasks = [flight.task for flight in flights if flight.task is not None]
-    for flight in flights:
-        flight.give_up(FetchCancelledError(f"the fetch of '{flight.describe()}' was cancelled: {reason}"), reason)
-    if tasks:
-        await asyncio.wait(tasks, timeout=_CUT_GRACE_SECONDS)
-    return cut
-
-
-def _tell_joined(observers: Observers, flight: PendingRequest, now: float) -> None:
-    observers.waiter_joined(
-        WaiterJoined(
-            function=flight.terms.name,
-            key=flight.key,
-            describe=flight.terms.describe,
-            waiters=flight.waiters,
-            flight_age_seconds=now - flight.started,
-        )
-    )
-
-
-def _tell_left(
-    observers: Observers, terms: FlightTerms, key: Key, arrived: float, error: BaseException | None
-) -> None:
-    waited = clock.now() - arrived
-    observers.waiter_left(
-        WaiterLeft(function=terms.name, key=key, describe=terms.describe, waited_seconds=waited, error=error)
-    )
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

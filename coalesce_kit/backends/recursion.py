@@ -9,9 +9,12 @@ Edges stay within one event loop; cycles over loops or processes are ended by ``
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from ..errors import RecursiveFetchError
+
+_STEPS_SHOWN: Final = 5
+"""How many steps of a long chain stand in a message, at either end."""
 
 
 class Waiting(Protocol):
@@ -20,7 +23,12 @@ class Waiting(Protocol):
     waits_for: dict[Waiting, int] | None
     """The flights waited for inside this one, and by how many; ``None`` when none was. Used on its own loop only."""
 
-    def describe(self) -> str: ...
+    decided: bool
+    """Its callers have their answer: whatever edge still leads to it, nobody waits for it."""
+
+    def describe(self) -> str:
+        """Return the key as people read it."""
+        ...
 
 
 def wait_inside(waiting: Waiting, awaited: Waiting) -> None:
@@ -32,10 +40,8 @@ def wait_inside(waiting: Waiting, awaited: Waiting) -> None:
     chain = _path(awaited, waiting)
     if chain is not None:
         raise RecursiveFetchError(
-            "this fetch would wait for itself: "
-            + " → ".join(flight.describe() for flight in [waiting, *chain])
-            + ". If the call stands in a task that the fetch does not await, start that task with"
-            " create_task(..., context=coalesce_kit.detached_context())"
+            f"this fetch would wait for itself: {_render([waiting, *chain])}. If the call stands in a task that the"
+            " fetch does not await, start that task with create_task(..., context=coalesce_kit.detached_context())"
         )
     if waiting.waits_for is None:
         waiting.waits_for = {}
@@ -60,7 +66,7 @@ def _path(start: Waiting, goal: Waiting) -> list[Waiting] | None:
         if flight is goal:
             return _walk_back(flight, came_from)
         for awaited in flight.waits_for or ():
-            if awaited not in came_from:
+            if awaited not in came_from and not awaited.decided:
                 came_from[awaited] = flight
                 unseen.append(awaited)
     return None
@@ -73,3 +79,10 @@ def _walk_back(flight: Waiting, came_from: dict[Waiting, Waiting | None]) -> lis
         path.append(step)
         step = came_from[step]
     return path[::-1]
+
+
+def _render(chain: list[Waiting]) -> str:
+    left_out = len(chain) - 2 * _STEPS_SHOWN
+    if left_out <= 1:
+        return " → ".join(flight.describe() for flight in chain)
+    return f"{_render(chain[:_STEPS_SHOWN])} → … {left_out} more … → {_render(chain[-_STEPS_SHOWN:])}"

@@ -23,14 +23,19 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import math
 import selectors
+import time
 from collections.abc import Callable, Coroutine, Mapping
 from types import TracebackType
-from typing import Any, NoReturn, Self, TypeVar
+from typing import Any, Final, NoReturn, Self, TypeVar
 
 from ..clock import clock
 
 T = TypeVar("T")
+
+_CLOCK_RESOLUTION: Final = time.get_clock_info("monotonic").resolution
+"""By how much of a second a timer may be late and still be due, to asyncio."""
 
 
 class DeadlockError(AssertionError):
@@ -130,7 +135,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         # The timer's own moment where it can be seen: t + (moment - t) may fall short of it by a rounding.
         timers = getattr(self, "_scheduled", ())
         moment = timers[0].when() if timers else self.time() + timeout
-        self.clock.advance_to(moment)
+        # Beyond a few million seconds the loop's own tolerance for "due" is less than one step of a float.
+        self.clock.advance_to(moment if moment + _CLOCK_RESOLUTION > moment else math.nextafter(moment, math.inf))
 
 
 def virtual_loop(start: float = 0.0) -> VirtualLoop:

@@ -1,33 +1,38 @@
 """G1: per event loop, at most one live fetch per key that new callers can join."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
 from coalesce_kit.backends.in_process import RequestCoalescer
-from tests.fakes import Origin, outcomes, start, turns
+from tests.fakes import Door, Origin, both_doors, outcomes, start, turns
 
 pytestmark = pytest.mark.on_every_loop
 
 
-async def test_g01_hundred_callers_one_fetch() -> None:
+@both_doors
+async def test_g01_hundred_callers_one_fetch(door: Callable[..., Door]) -> None:
     """A hundred callers of one key share one fetch and get one answer."""
-    coalescer, origin = RequestCoalescer(), Origin()
-    tasks = start(*(coalescer.get_or_fetch("fixtures:nfl", origin) for _ in range(100)))
+    origin = Origin()
+    asked = door(origin)
+    tasks = start(*(asked.ask() for _ in range(100)))
     await turns()
+    assert len(origin.calls) == 1
     origin.answer({"fixtures": ["a", "b"]})
 
     answers = await outcomes(tasks)
 
-    assert len(origin.calls) == 1
     assert answers == [{"fixtures": ["a", "b"]}] * 100
     assert len({id(answer) for answer in answers}) == 1
 
 
-async def test_g01_other_keys_are_other_fetches() -> None:
+@both_doors
+async def test_g01_other_keys_are_other_fetches(door: Callable[..., Door]) -> None:
     """Different keys are fetched side by side."""
-    coalescer, origin = RequestCoalescer(), Origin()
-    tasks = start(*(coalescer.get_or_fetch(key, origin) for key in ("nfl", "nba", "nfl")))
+    origin = Origin()
+    asked = door(origin)
+    tasks = start(*(asked.ask(key) for key in ("nfl", "nba", "nfl")))
     await turns()
     assert origin.working == 2
     origin.answer("first")
@@ -36,11 +41,13 @@ async def test_g01_other_keys_are_other_fetches() -> None:
     assert await outcomes(tasks) == ["first", "second", "first"]
 
 
-async def test_g01_the_next_call_fetches_again() -> None:
+@both_doors
+async def test_g01_the_next_call_fetches_again(door: Callable[..., Door]) -> None:
     """A flight that has ended is not joined: nothing is kept."""
-    coalescer, origin = RequestCoalescer(), Origin()
+    origin = Origin()
+    asked = door(origin)
     for expected in ("first", "second"):
-        (task,) = start(coalescer.get_or_fetch("key", origin))
+        (task,) = start(asked.ask())
         await turns()
         origin.answer(expected)
         assert await task == expected

@@ -1,18 +1,21 @@
 """G3: when the last caller leaves, the fetch is cancelled; ``on_abandon="finish"`` lets it end, within limits."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
 from coalesce_kit.backends.in_process import RequestCoalescer
-from tests.fakes import Origin, outcomes, start, turns
+from tests.fakes import Door, Origin, both_doors, outcomes, start, turns
 
 
 @pytest.mark.on_every_loop
-async def test_g03_the_last_leaver_cancels() -> None:
+@both_doors
+async def test_g03_the_last_leaver_cancels(door: Callable[..., Door]) -> None:
     """The fetch goes on while one caller is left, and is cancelled with the last."""
-    coalescer, origin = RequestCoalescer(), Origin()
-    tasks = start(*(coalescer.get_or_fetch("key", origin) for _ in range(3)))
+    origin = Origin()
+    asked = door(origin)
+    tasks = start(*(asked.ask() for _ in range(3)))
     await turns()
     for task in tasks[:2]:
         task.cancel()
@@ -23,15 +26,17 @@ async def test_g03_the_last_leaver_cancels() -> None:
     await turns()
 
     assert origin.working == 0
-    numbers = coalescer.statistics()
+    numbers = asked.numbers()
     assert (numbers.abandoned_fetches, numbers.fetch_cancelled, numbers.fetches) == (1, 1, 1)
 
 
 @pytest.mark.on_every_loop
-async def test_g03_two_leave_at_once() -> None:
+@both_doors
+async def test_g03_two_leave_at_once(door: Callable[..., Door]) -> None:
     """All callers cancelled in one tick end the fetch once."""
-    coalescer, origin = RequestCoalescer(), Origin()
-    tasks = start(*(coalescer.get_or_fetch("key", origin) for _ in range(2)))
+    origin = Origin()
+    asked = door(origin)
+    tasks = start(*(asked.ask() for _ in range(2)))
     await turns()
     for task in tasks:
         task.cancel()
@@ -39,7 +44,7 @@ async def test_g03_two_leave_at_once() -> None:
     await turns()
 
     assert origin.working == 0
-    assert coalescer.statistics().abandoned_fetches == 1
+    assert asked.numbers().abandoned_fetches == 1
 
 
 @pytest.mark.on_every_loop
@@ -119,15 +124,17 @@ async def test_g03_somebody_cancels_the_task_before_it_began() -> None:
 
 
 @pytest.mark.on_every_loop
-async def test_g03_finish_goes_on_without_callers() -> None:
+@both_doors
+async def test_g03_finish_goes_on_without_callers(door: Callable[..., Door]) -> None:
     """With ``finish`` the flight outlives its callers and later ones join it."""
-    coalescer, origin = RequestCoalescer(on_abandon="finish"), Origin()
-    (first,) = start(coalescer.get_or_fetch("key", origin))
+    origin = Origin()
+    asked = door(origin, on_abandon="finish")
+    (first,) = start(asked.ask())
     await turns()
     first.cancel()
     await outcomes([first])
     assert origin.working == 1
-    (second,) = start(coalescer.get_or_fetch("key", origin))
+    (second,) = start(asked.ask())
     await turns()
     origin.answer()
 
@@ -135,10 +142,14 @@ async def test_g03_finish_goes_on_without_callers() -> None:
     assert len(origin.calls) == 1
 
 
-async def test_g03_finish_without_callers_ends_at_max_flight_seconds(virtual_time: object) -> None:
+@both_doors
+async def test_g03_finish_without_callers_ends_at_max_flight_seconds(
+    door: Callable[..., Door], virtual_time: object
+) -> None:
     """A fetch that nobody waits for is cancelled when it is over age."""
-    coalescer, origin = RequestCoalescer(on_abandon="finish", max_flight_seconds=60), Origin()
-    (first,) = start(coalescer.get_or_fetch("key", origin))
+    origin = Origin()
+    asked = door(origin, on_abandon="finish", max_flight_seconds=60)
+    (first,) = start(asked.ask())
     await turns()
     first.cancel()
     await outcomes([first])
@@ -149,14 +160,16 @@ async def test_g03_finish_without_callers_ends_at_max_flight_seconds(virtual_tim
     assert origin.working == 0
 
 
-async def test_g03_finish_ends_at_its_fetch_timeout(virtual_time: object) -> None:
+@both_doors
+async def test_g03_finish_ends_at_its_fetch_timeout(door: Callable[..., Door], virtual_time: object) -> None:
     """``fetch_timeout_seconds`` bounds a fetch that nobody waits for, too."""
-    coalescer, origin = RequestCoalescer(on_abandon="finish", fetch_timeout_seconds=3), Origin()
-    (first,) = start(coalescer.get_or_fetch("key", origin))
+    origin = Origin()
+    asked = door(origin, on_abandon="finish", fetch_timeout_seconds=3)
+    (first,) = start(asked.ask())
     await turns()
     first.cancel()
     await outcomes([first])
     await asyncio.sleep(3.1)
 
     assert origin.working == 0
-    assert coalescer.statistics().fetch_timeouts == 1
+    assert asked.numbers().fetch_timeouts == 1
