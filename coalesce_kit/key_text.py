@@ -132,7 +132,7 @@ def _digest(text: str, *, key: bytes = b"") -> bytes:
 def _weight(slot: object, form: Any) -> int:
     """Count the parts and characters of a form."""
     if slot is str or slot is bytes:
-        return len(form)
+        return len(form) or 1  # an empty one is a part all the same
     if slot is SEQUENCE:
         return _total_weight(form[1], form[2])
     if slot is MAPPING:
