@@ -206,6 +206,7 @@ async def aclose(*, deadline_seconds: Duration = 10.0) -> CloseReport:
         ConfigurationError: the deadline is no duration.
     """
     deadline = to_seconds(deadline_seconds, name="deadline_seconds", zero=True)
+    await asyncio.sleep(0)  # a refresh that a reader has just started takes its slot, and is seen
     drainable = [coalescer for coalescer in known_coalescers() if isinstance(coalescer, Drainable)]
     reports = await asyncio.gather(*(coalescer.drain(deadline_seconds=deadline) for coalescer in drainable))
     # refreshes in the background: by now their fetches have ended

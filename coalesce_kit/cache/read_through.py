@@ -83,6 +83,8 @@ class ReadThrough:
         terms: the terms of the function's fetches.
         ask: the coalescer's ``get_or_fetch``.
         context: makes a context outside any flight, for what runs in the background.
+        given_up: asked inside a fetch: it was told to stop, so what it brings all the same is dropped and never kept.
+            Its task does not know: a ``TaskGroup`` inside it leaves ``cancelling()`` at 1 on Python before 3.13.
 
     Attributes:
         refreshes: those that run in the background.
@@ -92,6 +94,7 @@ class ReadThrough:
     __slots__ = (
         "_ask",
         "_counters",
+        "_given_up",
         "_held_terms",
         "_policy",
         "_policy_error_told",
@@ -103,13 +106,21 @@ class ReadThrough:
     )
 
     def __init__(
-        self, shelf: Shelf, policy: CachePolicy, terms: FlightTerms, *, ask: Ask, context: Callable[[], Context]
+        self,
+        shelf: Shelf,
+        policy: CachePolicy,
+        terms: FlightTerms,
+        *,
+        ask: Ask,
+        context: Callable[[], Context],
+        given_up: Callable[[], bool],
     ) -> None:
         self.refreshes: Final = Refreshes(context)
         self.not_kept: Final = NotKept()
         self._shelf = shelf
         self._policy = policy
         self._ask = ask
+        self._given_up = given_up
         self._counters = terms.counters
         self._terms = replace(terms, look=self._find_fresh)
         self._held_terms = replace(self._terms, on_abandon="finish")
@@ -239,7 +250,7 @@ class ReadThrough:
         now = clock.now()
         if entry is None or now < entry.retry_at or isinstance(error, NEVER_MASKED):
             return
-        until = now + self._policy.retry_seconds(entry.failures + 1, random=random.random())  # noqa: S311  # jitter
+        until = now + self._policy.retry_seconds(entry.failures + 1, random=random.random())  # jitter
         if isinstance(error, cast("tuple[type[Exception], ...]", self._policy.always_raise)):
             until = min(until, entry.stale_until)
         entry.put_off(until)
@@ -259,13 +270,13 @@ class ReadThrough:
         entry = Entry(value, at=now, lifetimes=lifetimes or _NO_LIFE, fetch_seconds=now - began, tags=tags, size=size)
         if lifetimes is None:
             self.not_kept.note(key, _NOT_WANTED)
-        elif ticket is not None and not _given_up():
+        elif ticket is not None and not self._given_up():
             self._note(key, self._shelf.keep(ticket, entry, now=now, instance=call.instance))
         return entry
 
     def keep_error(self, ticket: CacheTicket | None, key: Key, call: Call, error: Exception, *, refresh: bool) -> None:
         """Remember a failure if policy says so, unless an old value can be given instead; put off the next try."""
-        if ticket is None or not ticket.is_good() or _given_up():
+        if ticket is None or not ticket.is_good() or self._given_up():
             return
         now = clock.now()
         kept = self._shelf.peek(key)
@@ -357,16 +368,14 @@ class _Fetching:
             except Exception as error:
                 through.keep_error(ticket, key, call, error, refresh=self._terms.refresh)
                 raise
+            except asyncio.CancelledError as cut:
+                if self._terms.on_abandon == "finish":  # by a limit, then, and maybe nobody is left to note it
+                    through.put_off(through.peek(key), cut)
+                raise
             return through.keep_value(ticket, key, call, value, began)
         finally:
             if ticket is not None:
                 through.release(ticket)
-
-
-def _given_up() -> bool:
-    """Whether the flight's task was told to stop: what it brings all the same is dropped, and never kept."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 def _value_of(entry: Entry) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any, Final
@@ -43,9 +44,10 @@ class Refreshes:
             return False
         # Not by the loop's factory: an eager first step would run the origin inside the reader, who is to be answered
         # at once, and before this refresh is known, so that the origin's own reading would start another.
-        quietly, loop = self._quietly(key, refresh), asyncio.get_running_loop()
+        quietly, loop = _quietly(refresh), asyncio.get_running_loop()
         task = asyncio.Task(quietly, loop=loop, name="coalesce_kit.refresh", context=self._context())
         self._tasks[key] = task
+        task.add_done_callback(functools.partial(self._forget, key))
         return True
 
     async def drain(self, *, deadline_seconds: float) -> None:
@@ -65,19 +67,16 @@ class Refreshes:
                 self._forget(key, task)
         return list(self._tasks.values())
 
-    async def _quietly(self, key: Key, refresh: Callable[[], Coroutine[Any, Any, object]]) -> None:
-        try:
-            await refresh()
-        except Exception:  # noqa: S110  # counted by the refresh itself, told to observers, and the old value stays
-            pass
-        finally:
-            task = asyncio.current_task()
-            if task is not None:
-                self._forget(key, task)
-
     def _forget(self, key: Key, task: asyncio.Task[Any]) -> None:
         if self._tasks.get(key) is task:
             self._tasks.pop(key, None)
+
+
+async def _quietly(refresh: Callable[[], Coroutine[Any, Any, object]]) -> None:
+    try:
+        await refresh()
+    except Exception:  # noqa: S110  # counted by the refresh itself, told to observers, and the old value stays
+        pass
 
 
 def _runs(task: asyncio.Task[None]) -> bool:

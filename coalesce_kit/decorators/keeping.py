@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from types import MethodType
 from typing import Any, Final, Protocol, TypeAlias
 
+from ..backends.flight import current_flight
 from ..backends.in_process import detached_context
 from ..cache.memory import MemoryCache
 from ..cache.policy import CachePolicy
@@ -171,7 +172,9 @@ class KeepingResults:
         if caching.cache is not None:  # it outlives the function, whose results nobody can ask for any more
             weakref.finalize(self, self._shelf.invalidate_all).atexit = False
         self._policy = caching.policy
-        self._through = ReadThrough(self._shelf, caching.policy, terms, ask=ask, context=detached_context)
+        self._through = ReadThrough(
+            self._shelf, caching.policy, terms, ask=ask, context=detached_context, given_up=_was_given_up
+        )
         self._bring = BroughtMethodCall if of_method else BroughtCall
         self._helpers: Helpers = ()
         self.wiring: Final = CachedWiring(
@@ -246,3 +249,9 @@ class KeepingResults:
     def _call(self, arguments: list[Any]) -> BroughtCall:
         run, tags = self._helpers
         return self._bring(run, tags, arguments)
+
+
+def _was_given_up() -> bool:
+    """Whether the fetch that this is asked in was told to stop."""
+    flight = current_flight.get()
+    return flight is not None and flight.given_up

@@ -90,8 +90,9 @@ async def test_g15_a_stale_reader_waits_no_longer_than_policy_says() -> None:
     """Leader or waiter, ``stale_wait_seconds`` bounds both; without it they do not wait at all."""
     origin = Origin()
     policy = CachePolicy(ttl=10, stale_while_revalidate=100, stale_wait_seconds=2)
-    odds, at_once = keeping(origin, policy=policy), keeping(
-        origin, policy=CachePolicy(ttl=10, stale_while_revalidate=100)
+    odds, at_once = (
+        keeping(origin, policy=policy),
+        keeping(origin, policy=CachePolicy(ttl=10, stale_while_revalidate=100)),
     )
     for one in (odds, at_once):
         await after(origin, "old", one())

@@ -578,8 +578,9 @@ def test_nothing_is_an_atom_whose_hash_can_fail():
         lambda one: Point([one] * 5000),
         lambda one: bytearray([1, one]) * 3000,
         lambda one: [[one] * 50] * 50,
+        lambda one: [""] * 2000 + [one],
     ],
-    ids=["list", "characters", "dict", "set", "OrderedDict", "record", "bytearray", "nested"],
+    ids=["list", "characters", "dict", "set", "OrderedDict", "record", "bytearray", "nested", "empty strings"],
 )
 def test_an_oversized_argument_is_kept_as_a_digest(key, make):
     """128 bits stand for it, in the key and in its text."""
