@@ -85,6 +85,7 @@ class ReadThrough:
         context: makes a context outside any flight, for what runs in the background.
         given_up: asked inside a fetch: it was told to stop, so what it brings all the same is dropped and never kept.
             Its task does not know: a ``TaskGroup`` inside it leaves ``cancelling()`` at 1 on Python before 3.13.
+        longest_refresh: tells how many seconds a refresh in the background may take.
 
     Attributes:
         refreshes: those that run in the background.
@@ -96,6 +97,7 @@ class ReadThrough:
         "_counters",
         "_given_up",
         "_held_terms",
+        "_longest_refresh",
         "_policy",
         "_policy_error_told",
         "_refresh_terms",
@@ -114,6 +116,7 @@ class ReadThrough:
         ask: Ask,
         context: Callable[[], Context],
         given_up: Callable[[], bool],
+        longest_refresh: Callable[[], float],
     ) -> None:
         self.refreshes: Final = Refreshes(context)
         self.not_kept: Final = NotKept()
@@ -121,6 +124,7 @@ class ReadThrough:
         self._policy = policy
         self._ask = ask
         self._given_up = given_up
+        self._longest_refresh = longest_refresh
         self._counters = terms.counters
         self._terms = replace(terms, look=self._find_fresh)
         self._held_terms = replace(self._terms, on_abandon="finish")
@@ -146,7 +150,7 @@ class ReadThrough:
         if verdict is Verdict.WAIT_THEN_SERVE:
             return await self._fetch_for_a_while(key, call, entry)
         if verdict is Verdict.SERVE_AND_REFRESH:
-            self.refreshes.start(key, lambda: self.refresh(key, call))
+            self.refreshes.start(key, lambda: self._refresh_for_nobody(key, call))
         return self._serve(entry)
 
     async def refresh(self, key: Key, call: Call) -> Any:
@@ -165,6 +169,17 @@ class ReadThrough:
                 self.put_off(self._shelf.peek(key), error)
             raise
         return _value_of(entry)
+
+    async def _refresh_for_nobody(self, key: Key, call: Call) -> None:
+        """Refresh in the background, but not for ever: a fetch that hangs would keep its key from being refreshed."""
+        limit = asyncio.timeout(self._longest_refresh())
+        try:
+            async with limit:
+                await self.refresh(key, call)
+        except TimeoutError as error:
+            if limit.expired():
+                self._counters.refresh_errors += 1
+                self.put_off(self._shelf.peek(key), error)
 
     def prime(self, key: Key, call: Call, value: object) -> None:
         """Keep a value made elsewhere as if it had been fetched now; void what is in the air.
@@ -224,7 +239,10 @@ class ReadThrough:
         except TimeoutError:
             if not limit.expired():
                 raise
-        return _value_of(self._find_fresh(key) or entry)  # it may have come in the very step in which the wait ended
+        found = self._find_fresh(key)  # it may have come in the very step in which the wait ended
+        if found is None:
+            self._counters.stale_after_wait += 1
+        return _value_of(found or entry)
 
     def _serve(self, entry: Entry) -> Any:
         """Return what is at hand, counted as a hit."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from .. import defaults
 from ..protocols import Coalescer, FlightTerms, Key, Reserve
 
 R = TypeVar("R")
+
+_MAX_FLIGHT_SECONDS: Final = 60.0
+"""For a coalescer that does not say."""
 
 
 class Asking:
@@ -44,6 +47,11 @@ class Asking:
     def forget_default(self) -> None:
         """Look the default one up again when it is needed next."""
         self._default = None
+
+    def max_flight_seconds(self) -> float:
+        """Return how long a fetch that nobody waits for may run: as long as the coalescer has it joined."""
+        seconds: float = getattr(self.find(), "max_flight_seconds", _MAX_FLIGHT_SECONDS)
+        return seconds
 
     def ask(
         self, key: Key, fetch: Callable[[], Awaitable[R]], /, *, reserve: Reserve | None, terms: FlightTerms | None

@@ -12,13 +12,14 @@ from ..backends.flight import current_flight
 from ..backends.in_process import detached_context
 from ..cache.memory import MemoryCache
 from ..cache.policy import CachePolicy
-from ..cache.read_through import Ask, ReadThrough
+from ..cache.read_through import ReadThrough
 from ..cache.shelf import Shelf
 from ..clock import clock
 from ..entry import Entry
 from ..keys import CompiledTags
 from ..protocols import FlightTerms, Key
 from ..tickets import Tickets
+from .asking import Asking
 from .call import BroughtCall, BroughtMethodCall, CachedWiring
 from .explain import Found
 
@@ -84,10 +85,10 @@ class KeepingNothing:
 
     __slots__ = ("_ask", "_helpers", "_terms", "_tickets")
 
-    def __init__(self, tickets: Tickets, terms: FlightTerms, *, ask: Ask) -> None:
+    def __init__(self, tickets: Tickets, terms: FlightTerms, *, asking: Asking) -> None:
         self._tickets = tickets
         self._terms = replace(terms, refresh=True)
-        self._ask = ask
+        self._ask = asking.ask
         self._helpers: Helpers = ()
 
     def wire(self, helpers: Helpers) -> None:
@@ -166,14 +167,22 @@ class KeepingResults:
 
     __slots__ = ("__weakref__", "_bring", "_helpers", "_policy", "_shelf", "_through", "wiring")
 
-    def __init__(self, caching: Caching, tickets: Tickets, terms: FlightTerms, *, ask: Ask, of_method: bool) -> None:
+    def __init__(
+        self, caching: Caching, tickets: Tickets, terms: FlightTerms, *, asking: Asking, of_method: bool
+    ) -> None:
         cache = MemoryCache() if caching.cache is None else caching.cache
         self._shelf = Shelf(cache, tickets=tickets, counters=terms.counters)
         if caching.cache is not None:  # it outlives the function, whose results nobody can ask for any more
             weakref.finalize(self, self._shelf.invalidate_all).atexit = False
         self._policy = caching.policy
         self._through = ReadThrough(
-            self._shelf, caching.policy, terms, ask=ask, context=detached_context, given_up=_was_given_up
+            self._shelf,
+            caching.policy,
+            terms,
+            ask=asking.ask,
+            context=detached_context,
+            given_up=_was_given_up,
+            longest_refresh=asking.max_flight_seconds,
         )
         self._bring = BroughtMethodCall if of_method else BroughtCall
         self._helpers: Helpers = ()

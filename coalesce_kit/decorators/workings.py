@@ -95,10 +95,10 @@ class Workings:
         self._enabled = enabled
         self._keeping: Keeping
         if caching is None:
-            self._keeping = KeepingNothing(self._tickets, terms, ask=self._asking.ask)
+            self._keeping = KeepingNothing(self._tickets, terms, asking=self._asking)
         else:
             self._keeping = KeepingResults(
-                caching, self._tickets, terms, ask=self._asking.ask, of_method=recipe.instance
+                caching, self._tickets, terms, asking=self._asking, of_method=recipe.instance
             )
 
     def compile(self, signature: Signature) -> FunctionType:

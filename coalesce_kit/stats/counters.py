@@ -105,7 +105,10 @@ class Counters:
     ``refresh_errors``
         The refresh, at its end: it failed. In ``fetch_errors``, ``fetch_cancelled`` or ``fetch_timeouts`` too.
     ``stale_on_error``
-        Whoever gives it: a caller whose fetch failed was given the stale value instead. One per caller.
+        Whoever gives it: a caller whose fetch failed, or whose wait for one timed out, was given the stale value
+        instead. One per caller.
+    ``stale_after_wait``
+        The read-through: ``stale_wait_seconds`` was over before the fetch, and the caller was given the stale value.
     ``fetch_seconds_total``, ``fetch_latency``
         The flight, at its end, however it ended: both in the same step. ``fetch_latency.count`` is therefore the number
         of fetches that have ended.
@@ -138,7 +141,7 @@ class Counters:
     ``remembered_errors_served``
         The compiled call: the hit was a remembered error, which is raised. In ``cache_hits`` too.
     ``policy_errors``
-        The read-through: a ``ttl``, ``cache_if``, tag, size or copy callable raised; the value was delivered, not kept.
+        The read-through: a ``ttl``, ``cache_if``, tag or size callable raised; the value was delivered, not kept.
     ``evictions``
         The cache: an entry of this function was dropped to make room.
     ``oversized_results``
@@ -167,6 +170,7 @@ class Counters:
     refreshes: int = 0
     refresh_errors: int = 0
     stale_on_error: int = 0
+    stale_after_wait: int = 0
     wait_timeouts: int = 0
     error_fanout: int = 0
     errors_shared_as_is: int = 0
@@ -253,6 +257,7 @@ class CoalescerStats:
     refreshes: int = 0
     refresh_errors: int = 0
     stale_on_error: int = 0
+    stale_after_wait: int = 0
     wait_timeouts: int = 0
     error_fanout: int = 0
     errors_shared_as_is: int = 0

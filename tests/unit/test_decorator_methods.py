@@ -86,7 +86,9 @@ async def test_g09_instances_share_where_the_key_says_so():
 async def test_g11_nothing_keeps_an_instance_after_its_fetch():
     """A flight holds its instance, and nothing does afterwards: no key, no list, no watch."""
     fresh = service_of(Service)
-    living = lambda: sum(issubclass(type(thing), fresh) for thing in gc.get_objects())  # asks no lazy object for its class
+    living = lambda: sum(
+        issubclass(type(thing), fresh) for thing in gc.get_objects()
+    )  # asks no lazy object for its class
     for number in range(10):
         await fresh(number).odds()
     await turns()

@@ -391,7 +391,7 @@ def test_museum_25_the_clock_steps_and_stands() -> None:
 
 
 @on_every_loop
-async def test_museum_29_a_hundred_thousand_keys_once_each() -> None:
+async def test_museum_29_ten_thousand_keys_once_each() -> None:
     """Nothing grows with the keys: not the slots, not the tickets, not the cache."""
 
     @coalesced(ttl=1000)

@@ -8,10 +8,7 @@ from typing import Any
 import pytest
 
 import coalesce_kit
-from coalesce_kit import (
-    CachePolicy,
-    coalesced,
-)
+from coalesce_kit import CachePolicy, RequestCoalescer, coalesced
 from coalesce_kit.cache.refreshing import MOST_REFRESHES
 from coalesce_kit.testing.clock import VirtualClock
 from coalesce_kit.testing.leaks import unretrieved
@@ -224,4 +221,44 @@ async def test_nobody_who_leaves_cancels_a_refresh() -> None:
     origin.answer("new")
     await turns()
 
+    assert await odds() == "new"
+
+
+@virtual
+async def test_a_refresh_that_hangs_is_ended_as_an_over_age_flight_is() -> None:
+    """A refresh is cancelled after its coalescer's ``max_flight_seconds``, and a later reader starts another."""
+    origin, backend = Origin(), RequestCoalescer(max_flight_seconds=20)
+    odds = keeping(origin, policy=CachePolicy(ttl=10, stale_while_revalidate=1000), backend=backend)
+    assert await after(origin, "old", odds()) == "old"
+    await asyncio.sleep(11)
+    assert await odds() == "old"
+    await asyncio.sleep(19)
+    assert (origin.working, odds.stats().refreshes_running) == (1, 1)
+    await asyncio.sleep(2)
+
+    assert (origin.working, odds.stats().refreshes_running, odds.stats().refresh_errors) == (0, 0, 1)
+    await asyncio.sleep(5)
+    assert await odds() == "old"
+    await turns()
+    origin.answer("new")
+    await turns()
+    assert await odds() == "new"
+
+
+@virtual
+async def test_a_wait_that_ends_with_the_old_value_is_counted_by_name() -> None:
+    """Who waited ``stale_wait_seconds`` in vain stays a led or coalesced call, and is counted once more."""
+    origin = Origin()
+    policy = CachePolicy(ttl=10, stale_while_revalidate=1000, stale_wait_seconds=2)
+    odds = keeping(origin, policy=policy)
+    assert await after(origin, "old", odds()) == "old"
+    await asyncio.sleep(11)
+
+    assert await asyncio.gather(odds(), odds(), odds()) == ["old"] * 3
+
+    numbers = odds.stats()
+    assert (numbers.led_requests, numbers.coalesced_requests, numbers.stale_hits) == (2, 2, 0)
+    assert (numbers.stale_after_wait, numbers.stale_on_error) == (3, 0)
+    origin.answer("new")
+    await turns()
     assert await odds() == "new"
