@@ -1,0 +1,64 @@
+"""An event loop that does nothing by itself: whoever holds it runs its handles, one by one, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .clock import VirtualClock
+
+
+class StepLoop(asyncio.BaseEventLoop):
+    """An event loop in virtual time that runs nothing by itself: ``World`` runs its handles, one by one.
+
+    Args:
+        time: its clock.
+        report: told what an ordinary loop would log as an error.
+    """
+
+    _ready: deque[asyncio.Handle]
+    _scheduled: list[asyncio.TimerHandle]
+
+    def __init__(self, time: VirtualClock, report: Callable[[str], None]) -> None:
+        super().__init__()
+        self.clock = time
+        self.report = report
+
+    def time(self) -> float:
+        """Return the virtual time in seconds."""
+        return self.clock.now()
+
+    def is_running(self) -> bool:
+        """Whether it is being driven: only in a loop that runs does an eager task take its first step at once."""
+        return asyncio._get_running_loop() is self  # noqa: SLF001  # asyncio's own word for it
+
+    def call_exception_handler(self, context: Mapping[str, Any]) -> None:
+        """Report what nobody handles: a callback that raised, an exception that was never retrieved."""
+        error = context.get("exception")
+        self.report(str(context.get("message")) + (f": {error!r}" if error is not None else ""))
+
+    def ready(self) -> deque[asyncio.Handle]:
+        """Return the handles that are to run, in order, with one that was not cancelled at the front."""
+        handles = self._ready
+        while handles and handles[0].cancelled():
+            handles.popleft()
+        return handles
+
+    def next_timer(self) -> float | None:
+        """Return when the next timer is due; ``None`` if none is armed."""
+        if not self._scheduled:
+            return None
+        return min((timer.when() for timer in self._scheduled if not timer.cancelled()), default=None)
+
+    def ring(self) -> None:
+        """Make ready the timers that are due, in the order of their moments."""
+        now = self.clock.now()
+        due = sorted(timer for timer in self._scheduled if timer.when() <= now)
+        if due:
+            self._scheduled[:] = [timer for timer in self._scheduled if timer.when() > now]
+            self._ready.extend(due)
+
+    def _write_to_self(self) -> None:
+        """Wake nobody: whoever drives the loop looks at it anyway."""

@@ -1,0 +1,154 @@
+"""What happened in one run: every call, fetch and invalidation, each with the moments at which it began and ended.
+
+Moments are numbers in the order of events, all different. Times are the virtual clock's, and may be equal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+NEVER = 10**9
+"""A moment that does not come."""
+
+
+class OriginError(Exception):
+    """A fetch has failed; its first argument is the number of the fetch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What fetch ``number`` of ``key`` returned."""
+
+    key: str
+    number: int
+
+
+@dataclass(slots=True, eq=False)
+class Fetch:
+    """One run of the origin, or one value that was primed.
+
+    Attributes:
+        number: those that began later have greater ones.
+        leader: the call in whose context it runs; ``None`` if it was primed.
+        in_background: it is a refresh that a reader of a stale value has started.
+        was_stopped: it was told to stop, and went on.
+        end: ``returned``, ``raised`` or ``cancelled``; ``None`` if it has not ended.
+    """
+
+    key: str
+    number: int
+    leader: Call | None
+    began: int
+    began_at: float
+    in_background: bool = False
+    was_stopped: bool = False
+    ended: int = NEVER
+    ended_at: float = float("inf")
+    end: str | None = None
+    error: BaseException | None = None
+
+    @property
+    def was_primed(self) -> bool:
+        return self.leader is None
+
+    @property
+    def for_a_call(self) -> bool:
+        """Whether a call that asks for a value has led it."""
+        return self.leader is not None and not self.leader.is_refresh and not self.in_background
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """One call of the function, or of its ``refresh``.
+
+    Attributes:
+        was_cancelled: by the environment, before it had ended.
+        answer: the number of the fetch whose outcome it got; ``None`` if it got none.
+    """
+
+    name: str
+    key: str
+    began: int
+    began_at: float
+    is_refresh: bool = False
+    ended: int = NEVER
+    ended_at: float = float("inf")
+    was_cancelled: bool = False
+    answer: int | None = None
+    error: BaseException | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Invalidation:
+    """An invalidation of some keys."""
+
+    at: int
+    keys: frozenset[str]
+
+
+@dataclass(slots=True)
+class History:
+    """One run.
+
+    Attributes:
+        fresh_seconds: the ttl; 0 where nothing is kept.
+        usable_seconds: the ttl and the longest stale window.
+        max_wait_seconds: of a waiter.
+        max_flight_seconds: after which a fetch is not joined.
+        error_seconds: how long a failure is remembered.
+        may_be_unwanted: a fetch may go on for nobody's call: it is to finish, or a refresh has joined it.
+        closed: the moment from which on calls are refused.
+        allowed: errors that a caller may get beside the origin's.
+    """
+
+    fresh_seconds: float = 0.0
+    usable_seconds: float = 0.0
+    max_wait_seconds: float | None = None
+    max_flight_seconds: float = 60.0
+    error_seconds: float = 0.0
+    may_be_unwanted: bool = False
+    closed: int = NEVER
+    allowed: tuple[type[BaseException], ...] = ()
+    calls: list[Call] = field(default_factory=list)
+    fetches: list[Fetch] = field(default_factory=list)
+    invalidations: list[Invalidation] = field(default_factory=list)
+    moments: Iterator[int] = field(default_factory=count)
+
+    def moment(self) -> int:
+        return next(self.moments)
+
+    def fetch(self, number: int) -> Fetch:
+        return self.fetches[number - 1]
+
+    def begin_fetch(self, key: str, leader: Call | None, at: float, *, is_refresh: bool = False) -> Fetch:
+        in_background = is_refresh and leader is not None and not leader.is_refresh
+        fetch = Fetch(key, len(self.fetches) + 1, leader, self.moment(), at, in_background)
+        self.fetches.append(fetch)
+        return fetch
+
+    def end_fetch(self, fetch: Fetch, error: BaseException | None, at: float) -> None:
+        fetch.ended, fetch.ended_at, fetch.error = self.moment(), at, error
+        cancelled = isinstance(error, asyncio.CancelledError | GeneratorExit)
+        fetch.end = "returned" if error is None else "cancelled" if cancelled else "raised"
+
+    def begin_call(self, name: str, key: str, at: float, *, is_refresh: bool = False) -> Call:
+        call = Call(name, key, self.moment(), at, is_refresh)
+        self.calls.append(call)
+        return call
+
+    def end_call(self, call: Call, result: Any, error: BaseException | None, at: float) -> None:
+        call.ended, call.ended_at, call.error = self.moment(), at, error
+        if error is None:
+            assert isinstance(result, Answer), f"{call.name} got {result!r}, which no fetch returned"
+            assert result.key == call.key, f"{call.name} asked for {call.key} and got {result}"
+            call.answer = result.number
+        elif isinstance(error, OriginError):
+            call.answer = error.args[0]
+
+    def invalidated(self, key: str, after: int, before: int) -> bool:
+        """Whether ``key`` was invalidated between two moments."""
+        return any(after < one.at < before and key in one.keys for one in self.invalidations)

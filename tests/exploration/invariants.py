@@ -1,0 +1,193 @@
+"""The guarantees as statements about a history. Each raises ``AssertionError`` if it does not hold."""
+
+from __future__ import annotations
+
+import asyncio
+
+from coalesce_kit.errors import CoalescerClosedError, FetchCancelledError, WaitTimeoutError
+from coalesce_kit.stats.counters import Counters
+from tests.exploration.history import History, OriginError
+
+_SAME_MOMENT = 1e-6
+_THE_SUM = ("cache_hits", "stale_hits", "coalesced_requests", "led_requests", "rejected_requests")
+_TWICE = ("led_requests", "coalesced_requests", "fetches", "fetch_errors", "fetch_cancelled", "wait_timeouts")
+
+
+def g01_one_flight(history: History) -> None:
+    """Nobody leads a fetch while another of the key is in the air that could be joined."""
+    for second in history.fetches:
+        leader = second.leader
+        if leader is None or second.in_background:
+            continue
+        for first in history.fetches[: second.number - 1]:
+            if first.key != second.key or first.leader is None or not first.began < leader.began < first.ended:
+                continue
+            if second.began > first.ended or history.invalidated(first.key, first.began, second.began):
+                continue
+            if second.began_at - first.leader.began_at > history.max_flight_seconds:
+                continue
+            for waiting in history.calls:
+                was_there = waiting.began < leader.began < second.began < waiting.ended
+                assert not was_there or waiting.answer != first.number, (
+                    f"G1: {leader.name} led fetch {second.number} while {waiting.name} waited for fetch {first.number}"
+                )
+
+
+def g02_nobody_is_hurt(history: History) -> None:
+    """Who was cancelled ends cancelled, and nobody else; nobody gets an error that is not the origin's."""
+    for call in history.calls:
+        if call.was_cancelled:
+            assert isinstance(call.error, asyncio.CancelledError), (
+                f"G2: {call.name} was cancelled and ended with {call.error!r}, answer {call.answer}"
+            )
+        elif call.error is not None and not isinstance(call.error, history.allowed):
+            assert not isinstance(call.error, asyncio.CancelledError | FetchCancelledError), (
+                f"G2: {call.name} got somebody else's cancellation: {call.error!r}"
+            )
+            assert isinstance(call.error, OriginError), f"G2: {call.name} got {call.error!r}"
+
+
+def g03_no_orphan_work(history: History) -> None:
+    """A fetch that runs to its end has somebody who waits for it then, or is a refresh."""
+    for fetch in history.fetches:
+        if history.may_be_unwanted or not fetch.for_a_call or fetch.end == "cancelled" or fetch.was_stopped:
+            continue
+        assert any(
+            call.key == fetch.key
+            and call.began < fetch.ended < call.ended
+            and (call.answer in {None, fetch.number} or fetch.end == "raised")
+            for call in history.calls
+        ), f"G3: fetch {fetch.number} went on to its end and nobody waited for it"
+
+
+def g05_failures_are_shared_once(history: History) -> None:
+    """A failure is what those get who waited for it; the leader gets the original, and nobody else does."""
+    for call in history.calls:
+        if isinstance(call.error, OriginError):
+            fetch = history.fetch(call.error.args[0])
+            waited = call.began < fetch.ended < call.ended
+            assert waited or call.began_at < fetch.ended_at + history.error_seconds, (
+                f"G5: {call.name} got the failure of fetch {fetch.number}, for which it did not wait"
+            )
+            if waited and fetch.for_a_call:
+                is_leader = call is fetch.leader
+                assert (call.error is fetch.error) == is_leader, f"G5: {call.name} got the wrong one of the twins"
+
+
+def g06_exactly_one_load(history: History) -> None:
+    """Nothing is fetched that was fetched before and is fresh."""
+    for second in history.fetches:
+        if not second.for_a_call:
+            continue
+        for first in history.fetches[: second.number - 1]:
+            assert not (
+                first.key == second.key
+                and first.end == "returned"
+                and not first.was_stopped
+                and first.ended < second.began
+                and second.began_at < first.ended_at + history.fresh_seconds
+                and not history.invalidated(first.key, first.began, second.began)
+            ), f"G6: fetch {second.number} began although what fetch {first.number} had brought was fresh"
+
+
+def g07_invalidation_wins(history: History) -> None:
+    """No call that begins after an invalidation gets what was fetched from before it."""
+    for call in history.calls:
+        if call.answer is not None:
+            fetch = history.fetch(call.answer)
+            assert not history.invalidated(call.key, fetch.began, call.began), (
+                f"G7: {call.name} began after an invalidation and got fetch {fetch.number}, which began before it"
+            )
+
+
+def reads_never_go_back(history: History) -> None:
+    """Who calls after somebody has got a value gets that one or one that was fetched later."""
+    for later in history.calls:
+        for earlier in history.calls:
+            if later.error is None and earlier.error is None and later.answer and earlier.answer:
+                assert not (
+                    earlier.ended < later.began and earlier.key == later.key and later.answer < earlier.answer
+                ), f"{later.name} got fetch {later.answer} after {earlier.name} had got fetch {earlier.answer}"
+
+
+def lifetimes_are_kept(history: History) -> None:
+    """Nobody gets a value that had expired before the call began."""
+    for call in history.calls:
+        if call.answer is not None and call.error is None:
+            fetch = history.fetch(call.answer)
+            expired = fetch.ended_at + history.usable_seconds
+            assert fetch.ended > call.began or call.began_at < expired, (
+                f"{call.name} got fetch {fetch.number}, which had expired at {expired:g} s"
+            )
+
+
+def g15_waiting_is_bounded(history: History) -> None:
+    """Who waits for somebody else's fetch waits no longer than the limit, and no shorter if it is timed out."""
+    limit = history.max_wait_seconds
+    leaders = {fetch.leader for fetch in history.fetches}
+    for call in history.calls:
+        waited = call.ended_at - call.began_at
+        if isinstance(call.error, WaitTimeoutError):
+            assert call not in leaders, f"G15: {call.name} leads, and was timed out"
+            assert limit is not None, f"G15: {call.name} may wait for ever, and was timed out"
+            assert waited >= limit - _SAME_MOMENT, f"G15: {call.name} was timed out after {waited:g} s"
+        if limit is not None and call not in leaders:
+            assert waited <= limit + _SAME_MOMENT, f"G15: {call.name} waited {waited:g} s for somebody else's fetch"
+
+
+def g15_over_age_is_not_joined(history: History) -> None:
+    """Who waits for a fetch came while it was young enough."""
+    for call in history.calls:
+        leader = None if call.answer is None else history.fetch(call.answer).leader
+        if leader is not None and not history.fresh_seconds:  # where results are kept, this may have been one of them
+            age = call.began_at - leader.began_at
+            assert age <= history.max_flight_seconds, f"G15: {call.name} joined fetch {call.answer}, {age:g} s old"
+
+
+def g15_zombies_are_dropped(history: History) -> None:
+    """Nobody gets what a fetch returns that was told to stop."""
+    for call in history.calls:
+        if call.answer is not None:
+            assert not history.fetch(call.answer).was_stopped, f"G15: {call.name} got what a zombie brought"
+
+
+def closed_is_closed(history: History) -> None:
+    """No call is answered that begins after closing has begun."""
+    for call in history.calls:
+        refused = call.was_cancelled or isinstance(call.error, CoalescerClosedError)
+        assert refused or call.began < history.closed, f"{call.name} began after closing and was not refused"
+
+
+def g19_numbers_add_up(history: History, function: Counters, coalescer: Counters) -> None:
+    """Every call is in one column of the sum, every fetch in one of its own."""
+    calls = sum(not call.is_refresh for call in history.calls)
+    columns = [getattr(function, name) for name in _THE_SUM]
+    assert sum(columns) == calls, f"G19: {calls} calls, counted as {dict(zip(_THE_SUM, columns, strict=True))}"
+    fetches = [fetch for fetch in history.fetches if not fetch.was_primed]
+    assert function.fetches == len(fetches), f"G19: {function.fetches} fetches were counted of {len(fetches)}"
+    ended = sum(function.fetch_latency.buckets)
+    assert ended == len(fetches), f"G19: {ended} ends were counted of {len(fetches)} fetches"
+    refreshes = sum(call.is_refresh for call in history.calls)
+    assert function.refreshes >= refreshes, f"G19: {function.refreshes} refreshes were counted of {refreshes}"
+    waits, waiters = sum(function.wait_latency.buckets), function.coalesced_requests
+    assert waiters <= waits <= waiters + function.refreshes, f"G19: {waits} ends were counted of {waiters} waits"
+    for name in _TWICE:
+        mine, total = getattr(function, name), getattr(coalescer, name)
+        assert mine == total, f"G19: {name} is {mine} at the function and {total} at the coalescer"
+
+
+OF_A_HISTORY = (
+    g01_one_flight,
+    g02_nobody_is_hurt,
+    g03_no_orphan_work,
+    g05_failures_are_shared_once,
+    g06_exactly_one_load,
+    g07_invalidation_wins,
+    g15_waiting_is_bounded,
+    g15_over_age_is_not_joined,
+    g15_zombies_are_dropped,
+    closed_is_closed,
+    lifetimes_are_kept,
+    reads_never_go_back,
+)
+"""Those that hold in every scenario."""
