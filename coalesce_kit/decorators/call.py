@@ -26,7 +26,7 @@ and with ``ttl=30``, where a fresh hit is answered in line::
             ck_entry = ck_find(ck_key)
         except Exception:
             ck_entry = None
-        if ck_entry is not None and ck_clock.now() < ck_entry.fresh_until:
+        if ck_entry is not None and ck_time() < ck_entry.fresh_until:
             ck_entry.uses += 1
             ck_counters.cache_hits += 1
             return ck_entry.value
@@ -230,7 +230,6 @@ def compile_call(wiring: Wiring) -> tuple[FunctionType, CompiledCall]:
         "atoms": ATOMS,
         "bind": MethodType,
         "bring": BroughtMethodCall if wiring.recipe.instance else BroughtCall,
-        "clock": clock,
         "copy": wiring.copy,
         "counters": wiring.terms.counters,
         "deepen": wiring.recipe.deepen,
@@ -244,11 +243,12 @@ def compile_call(wiring: Wiring) -> tuple[FunctionType, CompiledCall]:
         "tagged": None if caching is None else caching.tagged,
         "take": wiring.tickets.reserve,
         "terms": wiring.terms,
+        "time": clock.now,  # and from the next step on whatever the clock's own cell holds
         "watch": wiring.watch,
     }
     made, *helpers = make(**{maker.names[role]: value for role, value in cells.items()}, **bindings)
     shallow_key, gather, bodies = made.pop("shallow_key"), made.pop("gather"), made
-    call = cast(FunctionType, bodies["on"])
+    call = _on_the_clock(cast(FunctionType, bodies["on"]), maker.names["time"])
     present(call, wiring.function)
     qualname = call.__qualname__
     codes = {body: function.__code__.replace(co_qualname=qualname) for body, function in bodies.items()}
@@ -280,6 +280,13 @@ def _refuser(recipe: KeyRecipe, counters: Counters | None) -> Callable[[Exceptio
         return refusal
 
     return refuse
+
+
+def _on_the_clock(made: FunctionType, name: str) -> FunctionType:
+    """Return the same function with the clock's own cell in the place of the one called ``name``, if it has that."""
+    cells = zip(made.__code__.co_freevars, made.__closure__ or (), strict=True)
+    closure = tuple(clock.cell if free == name else cell for free, cell in cells)
+    return FunctionType(made.__code__, made.__globals__, made.__name__, None, closure)
 
 
 def _set_defaults(made: FunctionType, signature: Signature) -> None:

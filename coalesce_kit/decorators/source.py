@@ -22,7 +22,6 @@ CELLS: Final = (
     "atoms",  # the classes whose shallow pair is the real one
     "bind",  # makes a closure of a function and one value
     "bring",  # makes a call to hand to the read-through
-    "clock",  # tells the time
     "copy",  # makes what each caller receives
     "counters",  # of the function
     "deepen",  # makes the real key of a shallow one
@@ -36,6 +35,7 @@ CELLS: Final = (
     "tagged",  # knows the epoch of the function's tags
     "take",  # takes a ticket
     "terms",  # of the function's fetches
+    "time",  # tells the time
     "watch",  # is told a method's instances
 )
 """What the maker is given: the roles of the cells that all bodies share."""
@@ -201,9 +201,9 @@ def _hitting(features: Features, names: Mapping[str, str]) -> list[str]:
     if features.tags is not None:
         conditions.append(f"{entry}.epoch == {names['tagged']}.epoch")
     if features.refreshes_ahead:
-        conditions.append(f"({now} := {names['clock']}.now()) < {entry}.fresh_until and {now} < {entry}.refresh_at")
+        conditions.append(f"({now} := {names['time']}()) < {entry}.fresh_until and {now} < {entry}.refresh_at")
     else:
-        conditions.append(f"{names['clock']}.now() < {entry}.fresh_until")
+        conditions.append(f"{names['time']}() < {entry}.fresh_until")
     return [
         "try:",
         f"{_INDENT}{entry} = {names['find']}({names['key']})",

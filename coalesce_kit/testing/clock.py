@@ -81,13 +81,13 @@ class VirtualClock:
 
     def __enter__(self) -> Self:
         self._outer.append(clock.now)
-        clock.now = self.now
+        clock.exchange(self.now)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        clock.now = self._outer.pop()
+        clock.exchange(self._outer.pop())
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
