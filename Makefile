@@ -57,6 +57,16 @@ typecheck: $(VENV)/.installed ## mypy --strict
 pythons: $(VENV)/.installed ## which Pythons this machine has, and which are passed over
 	@$(RUN) -m tools.interpreters
 
+.PHONY: bench
+bench: ## every benchmark, beside pinned rivals in .venvs/bench; writes benchmarks/results
+	@$(PYTHON) tools/venv.py --group bench .venvs/bench
+	@.venvs/bench/bin/python -m benchmarks all --keep $(ARGS)
+
+.PHONY: bench-check
+bench-check: ## the ratios of the budget, with pass or short; fails if one is short
+	@$(PYTHON) tools/venv.py --group bench .venvs/bench
+	@.venvs/bench/bin/python -m benchmarks check --keep $(ARGS)
+
 .PHONY: clean
 clean: ## remove what the other targets made
 	@rm -rf $(VENV) .venvs .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache dist build
