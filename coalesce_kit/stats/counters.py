@@ -57,9 +57,9 @@ class Counters:
     """The numbers of one function, moved in place by whoever works for it.
 
     How to move one: ``counters.fetches += 1``, or ``+=`` a local. Never ``+=`` a call: in ``c.n += clock() - began``
-    another thread may run between the reading and the writing of ``n``, and its update is lost (64 to 84 % of them,
-    with eight threads); compute the amount into a local first. ``setattr(c, name, getattr(c, name) + 1)`` is such a
-    call, and loses as many. Exact in that form on CPython with the GIL; on free-threaded builds the numbers may fall
+    another thread may run between the reading and the writing of ``n``, and its update is lost; compute the amount into
+    a local first. ``setattr(c, name, getattr(c, name) + 1)`` is such a call, and with eight threads at work loses most
+    of its updates. In the right form none is lost on CPython with the GIL; on free-threaded builds the numbers may fall
     short, the results may not. Totals are computed from their parts when somebody looks, never counted beside them.
 
     **Calls.** Each is counted in exactly one of the first five, once, in the step in which it is decided what becomes
