@@ -1,7 +1,8 @@
 """The test suite on every supported Python of this machine, and its coverage merged over them.
 
-Each version has a virtual environment of its own under ``.venvs``. The goal of 100 % of branches is held where every
-supported version was found: a branch that is there for one version can be covered on that version only.
+Each version has a virtual environment of its own under ``.venvs``, and as many run side by side as there are cores. The
+goal of 100 % of branches is held where every supported version was found: a branch that is there for one version can be
+covered on that version only.
 
 ``python -m tools.every_python --newest`` makes the environment of the newest Python only, and prints its path.
 """
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tools.interpreters import ROOT, Interpreter, find_interpreters, supported_versions
@@ -41,7 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"\n!!! {line}", flush=True)
     for old in ROOT.glob(".coverage*"):
         old.unlink()
-    results = [(interpreter, *_run_suite(interpreter, for_pytest)) for interpreter in search.chosen]
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as side_by_side:
+        runs = side_by_side.map(lambda interpreter: _run_suite(interpreter, for_pytest), search.chosen)
+        results = [(interpreter, *run) for interpreter, run in zip(search.chosen, runs, strict=True)]
     complete = len(search.chosen) == len(supported_versions())
     covered = bool(results) and _report_coverage(venv_of(search.newest), complete=complete)
     print()
@@ -54,14 +58,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run_suite(interpreter: Interpreter, for_pytest: Sequence[str]) -> tuple[bool, float]:
+    """Run one version's tests and print what they printed, in one piece: others run beside it."""
     started = time.monotonic()
-    print(f"\n=== {interpreter}", flush=True)
     try:
         python = venv_of(interpreter)
     except subprocess.CalledProcessError as error:
-        print(f"!!! its virtual environment could not be made: {error}", flush=True)
+        print(f"\n=== {interpreter}\n!!! its virtual environment could not be made: {error}", flush=True)
         return False, time.monotonic() - started
-    done = subprocess.run([python, "-m", "coverage", "run", "-m", "pytest", *for_pytest], cwd=ROOT, check=False)
+    command = [str(python), "-m", "coverage", "run", "-m", "pytest", *for_pytest]
+    done = subprocess.run(
+        command, cwd=ROOT, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    )
+    print(f"\n=== {interpreter}\n{done.stdout}", flush=True)
     return done.returncode == 0, time.monotonic() - started
 
 
