@@ -242,8 +242,9 @@ async def answer(groups: Sequence[str], rivals: Sequence[str] | None, *, quick: 
     print("\n".join(environment_lines(environment)), flush=True)
     wanted = {"crowd", *groups} if "waiter" in groups else set(groups)
     does = await behaviours.traits(OURS, DECORATOR)
+    traited = {DECORATOR, *subjects.names_in(OURS, "KEY_FORMS"), *subjects.names_in(OURS, "FEATURES")}
     rows = [
-        {**await measure(row, effort_of(row, quick=quick)), "does": does if row.left.subject == OURS else None}
+        {**await measure(row, effort_of(row, quick=quick)), "does": does if row.left.style in traited else None}
         for row in our_rows()
         if row.group in wanted
     ]

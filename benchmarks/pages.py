@@ -171,18 +171,22 @@ def _trace(answer: Answer, folder: Path) -> tuple[str, list[Path]]:
 def _service(answer: Answer, folder: Path) -> tuple[str, list[Path]]:
     plots = []
     for loop in dict.fromkeys(row["loop"] for row in answer["rows"]):
-        rows = [row for row in answer["rows"] if row["loop"] == loop]
-        rows.sort(key=lambda row: row.get("cpu µs") or float("inf"))
+        rows = [row for row in answer["rows"] if row["loop"] == loop and row["subject"] != service.BARE]
+        rows.sort(key=lambda row: (row.get("cpu µs") is None, row.get("cpu ratio")))
         found = []
         for row in rows:
             ours = row["subject"] == _OURS
-            label = ", ".join(filter(None, (row["subject"], row.get("style"))))
+            label = f"{row['subject']}, {row['style']}"
             if row.get("cpu µs") is None:
                 found.append(Bar(label, None, str(row["cpu ratio"]), ours=ours))
             else:
-                found.append(Bar(label, row["cpu µs"], f"{row['cpu µs']:.0f} µs, {row['rps']:.0f} rps", ours=ours))
+                note = f"{row['cpu ratio']:.2f}   ({row['cpu µs']:.0f} µs, {row['rps']:.0f} requests a second)"
+                found.append(Bar(label, row["cpu ratio"], note, (row["from"], row["to"]), ours))
         path = folder / f"service-{loop}.svg"
-        bars(path, f"CPU time of one request, {loop}", "FastAPI on uvicorn, a kept answer; less is better", found)
+        subtitle = (
+            "FastAPI on uvicorn, an answer that is kept, ratio to an endpoint that has it at hand; less is better"
+        )
+        bars(path, f"CPU time of one request, {loop}", subtitle, found, mark=1.0)
         plots.append(path)
     return markdown_table(answer["rows"], service.COLUMNS), plots
 

@@ -61,12 +61,13 @@ def bars(
             parts.append(_text(left + 4, y + 14, row.note, colour="#868e96"))
             continue
         colour = OURS_COLOUR if row.ours else COLOURS[0]
-        width = max(1.0, length(row.value))
+        width = end = max(1.0, length(row.value))
         parts.append(f"<rect x='{left}' y='{y + 3}' width='{width:.1f}' height='15' fill='{colour}' rx='2'/>")
         if row.spread is not None:
             low, high = (left + length(min(one, most)) for one in row.spread)
+            end = max(end, high - left)
             parts.append(f"<line x1='{low:.1f}' x2='{high:.1f}' y1='{y + 10.5}' y2='{y + 10.5}' stroke='#212529'/>")
-        parts.append(_text(left + width + 6, y + 14, row.note))
+        parts.append(_text(left + end + 6, y + 14, row.note))
     if mark is not None:
         x = left + length(mark)
         dashed = "stroke='#495057' stroke-dasharray='4 3'"

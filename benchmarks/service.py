@@ -65,6 +65,11 @@ class Server:
     async def __aexit__(self, *_error: object) -> None:
         await self._end()
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the process is gone."""
+        return self._process is None or self._process.returncode is not None
+
     async def cpu_seconds(self) -> float:
         """Return the CPU time that the server has used so far."""
         client = await Client.connect(self.port, "/cpu")
@@ -149,7 +154,14 @@ async def burst(server: Server, requests: int, into: Bursts | None) -> None:
 
     cpu = await server.cpu_seconds()
     began = time.perf_counter()
-    await asyncio.wait_for(asyncio.gather(*(client() for _ in range(CONNECTIONS))), _PATIENCE_SECONDS)
+    clients = [asyncio.ensure_future(client()) for _ in range(CONNECTIONS)]
+    try:
+        await asyncio.wait_for(asyncio.gather(*clients), _PATIENCE_SECONDS)
+    except (TimeoutError, OSError, EOFError) as error:
+        raise SubjectError("hangs" if isinstance(error, TimeoutError) else "hangs up") from error
+    finally:
+        for one in clients:
+            one.cancel()
     seconds = time.perf_counter() - began
     if into is not None:
         into.rps.append(requests / seconds)
@@ -163,11 +175,12 @@ async def answer(rivals: Sequence[str] | None, *, quick: bool) -> dict[str, Any]
     environment = describe(["fastapi", "uvicorn", *(card.distribution for card in cards)])
     print("\n".join(environment_lines(environment)), flush=True)
     core = _leave_a_core()
-    rounds, requests = (2, 500) if quick else (5, 1_000)
+    rounds, requests = (2, 500) if quick else (7, 2_000)
     rows: list[dict[str, Any]] = []
     for loop in ("asyncio", "uvloop") if has_uvloop() else ("asyncio",):
         async with Server(BARE, "", loop, core) as bare:
             baseline = Bursts()
+            await burst(bare, requests, None)
             for card in (subjects.card(OURS), *cards):
                 # the second loop with the first style only: what differs between loops is the server, not the subject
                 for style in list(card.styles)[:1] if card.name == OURS or loop == "uvloop" else card.styles:
@@ -186,15 +199,16 @@ async def _row(
     ratios: list[float] = []
     try:
         async with Server(name, style, loop, core) as server:
-            for one in (server, bare):
-                await burst(one, requests // 2, None)
+            await burst(server, requests // 2, None)
             for number in range(rounds):
                 pair = [(server, mine), (bare, baseline)]
                 for one, into in reversed(pair) if number % 2 else pair:
                     await burst(one, requests, into)
                 ratios.append(mine.cpu[-1] / baseline.cpu[-1])
-    except (SubjectError, TimeoutError, OSError, EOFError) as error:
-        return {"cpu ratio": str(error) if isinstance(error, SubjectError) else "hangs"}
+    except (SubjectError, OSError, EOFError) as error:
+        if bare.has_ended:  # then nothing can be said of the subject, or of those after it
+            raise RuntimeError("the bare server has ended") from error
+        return {"cpu ratio": str(error) if isinstance(error, SubjectError) else "hangs up"}
     low, middle, high = quartiles(ratios)
     return {**_numbers(mine), "cpu ratio": middle, "from": low, "to": high}
 

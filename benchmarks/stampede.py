@@ -191,7 +191,7 @@ async def answer(rivals: Sequence[str] | None, *, quick: bool) -> dict[str, Any]
     for card in (subjects.card(OURS), *cards):
         for style in card.styles:
             label = style if card.name == OURS else f"{card.label}, {style}"
-            does = await behaviours.traits(card.name, style) if card.name != OURS else None
+            does = None if style == "RequestCoalescer" else await behaviours.traits(card.name, style)
             for scenario in SCENARIOS:
                 row = {"scenario": scenario, "subject": label, "does": does}
                 rows.append(row | await _played(card.name, style, scenario, callers))
