@@ -307,9 +307,9 @@ class World:
         for _ in range(3 if failed else 0):
             for task in asyncio.all_tasks(self.loop):
                 task.cancel()
-            for _ in range(_LONGEST_RUN):
-                if not self.loop.ready():
-                    break
+            left = _LONGEST_RUN
+            while left and self.loop.ready():
+                left -= 1
                 self._run_first()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
 import random
 import sys
@@ -321,3 +322,23 @@ def test_the_callers_loop_and_clock_are_put_back():
     assert clock.now is before
     with pytest.raises(RuntimeError):
         asyncio.get_running_loop()
+
+
+def test_what_asyncio_reports_after_the_last_schedule_fails_the_exploration():
+    """An exception that nobody retrieved is heard of only when the collector finds it."""
+
+    def scenario(world):
+        async def forget_a_failure():
+            failed = asyncio.get_running_loop().create_future()
+            failed.set_exception(ValueError("nobody asks"))
+            cycle = [failed]
+            cycle.append(cycle)
+
+        world.caller("a", forget_a_failure)
+
+    gc.disable()
+    try:
+        with pytest.raises(ScheduleFailedError, match="asyncio had to report"):
+            explore(scenario)
+    finally:
+        gc.enable()
