@@ -21,6 +21,9 @@ OnAbandon: TypeAlias = Literal["cancel", "finish"]
 MAX_TEXT: Final = 200
 """The most characters of a key that stand in a message."""
 
+CUT_GRACE_SECONDS: Final = 1.0
+"""How long closing waits for what it has cancelled; what takes longer ignores its cancellation."""
+
 
 def describe_key(key: Key) -> str:
     """Render a key for a message: a string as it is, anything else by its ``repr``, cut to 200 characters.

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
 
 from ..clock import clock
 from ..errors import CoalescerClosedError
-from ..protocols import FlightTerms, Key
+from ..protocols import CUT_GRACE_SECONDS, FlightTerms, Key
 from .flight import PendingRequest, current_flight
 from .table import FlightTable
 from .wording import cancelled
-
-_CUT_GRACE_SECONDS: Final = 1.0
-"""How long closing waits for fetches that it has cancelled; one that takes longer ignores its cancellation."""
 
 
 def refuse_unless_draining(
@@ -53,5 +49,5 @@ async def cut(flights: list[PendingRequest], reason: str) -> tuple[str, ...]:
     for flight in flights:
         flight.give_up(cancelled(flight.describe(), reason), reason)
     if tasks:
-        await asyncio.wait(tasks, timeout=_CUT_GRACE_SECONDS)
+        await asyncio.wait(tasks, timeout=CUT_GRACE_SECONDS)
     return keys

@@ -8,14 +8,10 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any, Final
 
-from ..protocols import Key
+from ..protocols import CUT_GRACE_SECONDS, Key
 
 MOST_REFRESHES: Final = 100
 """How many refreshes one function runs at once; beyond that a stale value stays stale until a later reader asks."""
-
-
-_CUT_GRACE_SECONDS: Final = 1.0
-"""How long closing waits for the refreshes that it has cancelled; each of them only waits for its fetch."""
 
 
 class Refreshes:
@@ -59,7 +55,7 @@ class Refreshes:
             for task in unfinished:
                 task.cancel()
             if unfinished:
-                await asyncio.wait(unfinished, timeout=_CUT_GRACE_SECONDS)
+                await asyncio.wait(unfinished, timeout=CUT_GRACE_SECONDS)
 
     def _running(self) -> list[asyncio.Task[None]]:
         for key, task in list(self._tasks.items()):
