@@ -11,9 +11,12 @@ Loops:
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import sys
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, Final
 
 import hypothesis
 import pytest
@@ -60,6 +63,14 @@ def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, LoopFactory]:
 
 def pytest_collection_finish() -> None:
     """Take what was imported out of the collector's sight, so that collecting after every test is cheap."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def out_of_sight() -> Iterator[None]:
+    """After every module: what its tests have imported and will not let go is out of the collector's sight, too."""
+    yield
     gc.collect()
     gc.freeze()
 
@@ -113,6 +124,19 @@ def loop_is_checked(request: pytest.FixtureRequest, nothing_left: None) -> None:
         request.getfixturevalue("nothing_left_in_the_loop")
 
 
+_made: Final[weakref.WeakSet[RequestCoalescer]] = weakref.WeakSet()
+_construct = RequestCoalescer.__init__
+
+
+@functools.wraps(_construct)
+def _construct_noted(self: RequestCoalescer, *args: Any, **kwargs: Any) -> None:
+    _construct(self, *args, **kwargs)
+    _made.add(self)
+
+
+RequestCoalescer.__init__ = _construct_noted  # type: ignore[method-assign]  # to know them all without asking the heap
+
+
 def living_coalescers() -> list[RequestCoalescer]:
     """Every coalescer that anybody still holds, also one that a test made for itself."""
-    return [thing for thing in gc.get_objects() if issubclass(type(thing), RequestCoalescer)]
+    return list(_made)
