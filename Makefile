@@ -67,9 +67,15 @@ bench-check: ## the ratios of the budget, with pass or short; fails if one is sh
 	@$(PYTHON) tools/venv.py --group bench .venvs/bench
 	@.venvs/bench/bin/python -m benchmarks check --keep $(ARGS)
 
+.PHONY: docs
+docs: ## the documentation as a site, in site/index.html
+	@$(PYTHON) tools/venv.py --group docs .venvs/docs
+	@NO_MKDOCS_2_WARNING=1 .venvs/docs/bin/python -m mkdocs build --clean $(ARGS)
+	@echo 'file://$(CURDIR)/site/index.html'
+
 .PHONY: clean
 clean: ## remove what the other targets made
-	@rm -rf $(VENV) .venvs .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache dist build
+	@rm -rf $(VENV) .venvs .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .mutants dist build site
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.installed: pyproject.toml

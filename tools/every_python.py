@@ -1,8 +1,9 @@
 """The test suite on every supported Python of this machine, and its coverage merged over them.
 
 Each version has a virtual environment of its own under ``.venvs``, and as many run side by side as there are cores. The
-goal of 100 % of branches is held where every supported version was found: a branch that is there for one version can be
-covered on that version only.
+heavy tests, which need servers and a browser, follow on the newest, with the machine to themselves. The goal of 100 %
+of branches is held where every supported version was found: a branch that is there for one version can be covered on
+that version only.
 
 ``python -m tools.every_python --newest`` makes the environment of the newest Python only, and prints its path.
 """
@@ -45,15 +46,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         old.unlink()
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as side_by_side:
         runs = side_by_side.map(lambda interpreter: _run_suite(interpreter, for_pytest), search.chosen)
-        results = [(interpreter, *run) for interpreter, run in zip(search.chosen, runs, strict=True)]
+        results = [(str(interpreter), *run) for interpreter, run in zip(search.chosen, runs, strict=True)]
+    heavy = _run_suite(search.newest, ["-m", "heavy", *for_pytest])
+    results.append((f"{search.newest}, heavy tests", *heavy))
     complete = len(search.chosen) == len(supported_versions())
     covered = bool(results) and _report_coverage(venv_of(search.newest), complete=complete)
     print()
-    for interpreter, passed, seconds in results:
-        print(f"{'passed' if passed else 'FAILED'}  {interpreter}  {seconds:.0f} s")
+    for what, passed, seconds in results:
+        print(f"{'passed' if passed else 'FAILED'}  {what}  {seconds:.0f} s")
     for line in search.skipped:
         print(f"!!! {line}")
-    print(f"{'passed' if covered else 'FAILED'}  coverage, merged over {len(results)} versions of Python")
+    print(f"{'passed' if covered else 'FAILED'}  coverage, merged over {len(search.chosen)} versions of Python")
     return 0 if covered and all(passed for _, passed, _ in results) else 1
 
 
