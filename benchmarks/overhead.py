@@ -35,6 +35,8 @@ COLUMNS = (
 )
 
 DECORATOR = "@coalesced"
+WATCHING = "watching"
+"""The subject that is ours with somebody watching."""
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,7 @@ def our_rows() -> Iterator[Row]:
             yield from _put_rows()
         if measure.group == "waiter":
             yield from _crowd_rows()
+    yield from _watching_rows()
 
 
 def _bare_rows() -> Iterator[Row]:
@@ -209,6 +212,22 @@ def _crowd_rows() -> Iterator[Row]:
             yield Row("crowd", "waiter, 100 000 on one key", style, many, few, "1 000, per waiter", budget)
 
 
+def _watching_rows() -> Iterator[Row]:
+    for workload, row in (
+        ("hits_of_three", "fresh hit, 3 parameters"),
+        ("leaders", "leader, nobody joins"),
+        ("waiters", "waiter, 1 000 on one key"),
+    ):
+        plain = Side(workload, OURS, DECORATOR, size=1_000)
+        for style in subjects.card(WATCHING).styles:
+            watched = dataclasses.replace(plain, subject=WATCHING, style=style)
+            yield Row("watching", row, style, watched, plain, "@coalesced, nobody watching")
+    snapshot = Side("looks", WATCHING, "snapshot", size=200)
+    for style in subjects.names_in(WATCHING, "LOOKS"):
+        look = dataclasses.replace(snapshot, style=style)
+        yield Row("watching", "a look at 200 functions", style, look, snapshot, "registry.snapshot()")
+
+
 def rival_rows(card: Card) -> Iterator[Row]:
     """Yield the rows of one rival: on asyncio with the collector, some also on uvloop and without it."""
     for style in card.styles:
@@ -230,6 +249,7 @@ GROUPS = (
     "waiter",
     "crowd",
     "memory",
+    "watching",
     "import",
 )
 """The names for ``--rows``."""

@@ -11,10 +11,10 @@ import itertools
 import linecache
 import threading
 import weakref
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from types import CodeType
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from .backends.in_process import RequestCoalescer
 from .durations import Duration, to_seconds
@@ -22,7 +22,9 @@ from .errors import ConfigurationError
 from .protocols import CloseReport, Coalescer, Drainable
 from .stats.counters import Counters
 from .stats.observer import Observers
+from .stats.process import process_registry
 from .stats.registry import StatsRegistry
+from .stats.showing import Limits
 
 
 class Decorated(Protocol):
@@ -76,6 +78,23 @@ class Decorated(Protocol):
         """Wait for what runs in the background on the running loop."""
         ...
 
+    def text_of_call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], /) -> str:
+        """Return the key of one call as text."""
+        ...
+
+    @property
+    def enabled(self) -> bool:
+        """Whether it coalesces."""
+        ...
+
+    def switch(self, *, enabled: bool) -> None:
+        """Coalesce from now on, or run the original with nothing counted: for tests."""
+        ...
+
+    def exchange_origin(self, wrap: Callable[[Callable[..., Any]], Callable[..., Any]], /) -> Callable[[], None]:
+        """Have fetches run ``wrap(function)`` until what is returned is called: for tests."""
+        ...
+
 
 class GeneratedSource:
     """Source text that was compiled, readable by tracebacks and debuggers for as long as this object lives."""
@@ -118,8 +137,19 @@ def get_stats_registry() -> StatsRegistry:
     """Return the registry in which every decorated function has a row. Made when first asked for."""
     with _state.lock:
         if _state.registry is None:
-            _state.registry = StatsRegistry()
+            _state.registry = StatsRegistry(limits=_default_limits)
         return _state.registry
+
+
+process_registry.find = get_stats_registry
+
+
+def _default_limits() -> Limits:
+    coalescer = get_request_coalescer()
+    return Limits(
+        max_wait_seconds=coalescer.max_wait_seconds,
+        max_flight_seconds=coalescer.max_flight_seconds,
+    )
 
 
 def decorated_functions() -> list[Decorated]:

@@ -3,7 +3,7 @@
 A block may use ``await`` at its top level. What a block prints is held to the text block after it, when that says so
 in its info string (```` ```text prints ````) or in a comment before it (``<!-- prints -->``); ``...`` and ``…`` in it
 stand for anything within the line, as with times and addresses. A block that cannot run here stands after
-``<!-- not run: the reason -->``.
+``<!-- not run: the reason -->``; one that runs only where a package is installed after ``<!-- needs: its module -->``.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import contextlib
+import importlib.util
 import inspect
 import io
 import linecache
@@ -24,7 +25,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [path for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))] if path.exists()]
+DOCUMENTS = [
+    path for path in [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))] if path.exists()
+]
 FENCE = re.compile(r"^(?P<indent> *)(?P<fence>```+|~~~+) *(?P<info>[^`\n]*)$")
 ANYTHING = re.compile(r"\.\.\.|…")
 
@@ -45,6 +48,12 @@ class Block:
     @property
     def runs(self) -> bool:
         return self.language == "python" and not self.comment.startswith("not run:")
+
+    @property
+    def missing(self) -> bool:
+        """Whether it needs a package that is not installed."""
+        said, _, module = self.comment.partition("needs:")
+        return not said and bool(module) and importlib.util.find_spec(module.strip()) is None
 
     @property
     def prints(self) -> bool:
@@ -101,15 +110,17 @@ def run_document(name: str, text: str) -> int:
     """Run a document and hold what it prints to what it says; return how many blocks ran."""
     blocks = list(read_blocks(text))
     linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
-    ran, printed = 0, None
+    ran, printed, missing = 0, None, False
     with asyncio.Runner() as runner:
         page = Page(name, runner)
         sys.modules[page.module.__name__] = page.module  # dataclasses and pickle look a class's module up
         try:
             for block in blocks:
                 if block.runs:
-                    ran, printed = ran + 1, page.run(block)
-                elif block.prints:
+                    missing = block.missing
+                    if not missing:
+                        ran, printed = ran + 1, page.run(block)
+                elif block.prints and not missing:
                     assert printed is not None, f"{name}:{block.line}: nothing before this block prints"
                     check_output(f"{name}:{block.line}", said=block.text, printed=printed)
                     printed = None
@@ -215,6 +226,13 @@ def test_a_failure_names_the_documents_line():
 def test_a_block_that_is_not_run_says_why():
     """A comment with a reason keeps a block from being run."""
     assert run_document("toy.md", "<!-- not run: needs a server -->\n```python\n1 / 0\n```\n") == 0
+
+
+@pytest.mark.parametrize(("module", "ran"), [("asyncio", 2), ("no_such_module", 1)])
+def test_a_block_that_needs_a_package_runs_where_that_is(module, ran):
+    """Without the package neither the block nor what it would have printed is looked at; the next block is."""
+    text = f"<!-- needs: {module} -->\n```python\nprint(1)\n```\n```text prints\n1\n```\n"
+    assert run_document("toy.md", text + "```python\nprint(2)\n```\n```text prints\n2\n```\n") == ran
 
 
 def test_an_indented_block_runs():

@@ -80,6 +80,7 @@ class PendingRequest:
         "_held",
         "_leader_left",
         "_run_timer",
+        "_verdict",
         "_wait_timer",
         "callers",
         "decided",
@@ -203,7 +204,10 @@ class PendingRequest:
             if result is None:
                 if reserve is not None:
                     self.ticket = reserve()
-                self._begin()
+                if self.terms.waits_first:
+                    self._stand_by()
+                else:
+                    self.begin()
                 result = await fetch()
                 refuse_unshareable(result, name=self.terms.name)
         except BaseException as error:
@@ -219,9 +223,20 @@ class PendingRequest:
             outer = outer.inside
         return outer is not None
 
-    def _begin(self) -> None:
+    def _stand_by(self) -> None:
+        """Bound every caller, the leader included: what the fetch does first is to wait for another process."""
+        if self.max_wait is not None and self._wait_timer is None:
+            left = max(self.started + self.max_wait - clock.now(), 0.0)
+            self._wait_timer = self._call_later(left, self._let_go, self.max_wait)
+        if self._held:
+            left = max(self.started + self.table.max_flight_seconds - clock.now(), 0.0)
+            self._run_timer = self._call_later(left, self._stop_holding)
+
+    def begin(self) -> None:
         """Count and time the fetch from here: the next thing that runs is the origin."""
         terms = self.terms
+        if self._run_timer is not None:
+            self._run_timer.cancel()
         self._began = clock.now()
         terms.counters.fetches += 1
         self.table.totals.fetches += 1
@@ -231,7 +246,7 @@ class PendingRequest:
             left = self.started + self.table.max_flight_seconds - self._began
             self._run_timer = self._call_later(left, self._stop_holding)
         if terms.observers is not None:
-            tell_started(terms.observers, terms, self.key)
+            tell_started(terms.observers, terms, self.key, flight=self)
 
     def _fail(self, error: BaseException) -> bool:
         """End with what the fetch raised; return whether it has to go on from here."""
@@ -257,7 +272,19 @@ class PendingRequest:
             self._decide(result, error, end)
         try:
             if observers is not None and self._began is not None:
-                tell_ended(observers, self.terms, self.key, began=self._began, waiters=waiters, error=error)
+                if self.given_up:
+                    kind, arguments, end = self._verdict
+                    error = kind(*arguments)
+                tell_ended(
+                    observers,
+                    self.terms,
+                    self.key,
+                    flight=self,
+                    began=self._began,
+                    waiters=waiters,
+                    error=error,
+                    cancelled=end == "cancelled",
+                )
         finally:  # an observer may end the program, and a flight that never lands would be counted for ever
             self._land()
 
@@ -293,8 +320,10 @@ class PendingRequest:
         now = clock.now()
         due: dict[asyncio.Future[Any], float] = {}
         self._wait_timer = None
+        elsewhere = self.terms.waits_first and self._began is None
+        unbounded = None if elsewhere else self.leader
         for future, arrived in self.callers.items():
-            if future is self.leader or future.done():  # done here means cancelled: it is about to leave by itself
+            if future is unbounded or future.done():  # done here means cancelled: it is about to leave by itself
                 continue
             left = arrived + max_wait - now
             if left > _SAME_MOMENT:
@@ -308,11 +337,15 @@ class PendingRequest:
         expired = len(due)
         for counters in (self.terms.counters, self.table.totals):
             counters.wait_timeouts += expired
-        count_waits(self.terms.counters, self.table.totals, [*due.values()], now)
+        waits = [arrived for future, arrived in due.items() if future is not self.leader]
+        if self.leader in due:
+            self.leader, self._leader_left = None, now
+        if waits:
+            count_waits(self.terms.counters, self.table.totals, waits, now)
         last = not self.callers and not self._held
         key, age = self.describe(), now - self.started
         for future, arrived in due.items():
-            error = wait_timeout(key, waited=now - arrived, age=age, last=last)
+            error = wait_timeout(key, waited=now - arrived, age=age, last=last, elsewhere=elsewhere)
             future.set_result(Failure(error, shared=False))
         if last:
             self._abandon("its last caller waited longer than max_wait_seconds")
@@ -348,6 +381,8 @@ class PendingRequest:
         if not self.decided:
             self.detach()
             self.given_up = True
+            # For observers, who hear of it when it has stopped: the error itself leads to callers who were given it.
+            self._verdict: tuple[type[BaseException], tuple[object, ...], End] = type(error), error.args, end
             self._decide(None, error, end)
             if self.task is not None:
                 self.task.cancel(reason)

@@ -134,12 +134,20 @@ class RequestCoalescer:
                 flight.welcome()
                 if watched is not None:
                     age = now - flight.started
-                    tell_joined(watched, flight.terms, flight.key, waiters=flight.waiters, age_seconds=age)
+                    tell_joined(
+                        watched,
+                        flight.terms,
+                        flight.key,
+                        flight=flight,
+                        waiter=future,
+                        waiters=flight.waiters,
+                        age_seconds=age,
+                    )
             outcome = await future
         except BaseException as error:
             flight.leave(future)
             if watched is not None:
-                tell_left(watched, terms, cache_key, arrived=now, error=error)
+                tell_left(watched, terms, cache_key, flight=flight, waiter=future, arrived=now, error=error)
             raise
         finally:
             if inside is not None:
@@ -148,7 +156,7 @@ class RequestCoalescer:
         if outcome.__class__ is Failure:
             failure = outcome.original() if leads else outcome.twin()
         if watched is not None:
-            tell_left(watched, terms, cache_key, arrived=now, error=failure)
+            tell_left(watched, terms, cache_key, flight=flight, waiter=future, arrived=now, error=failure)
         if failure is not None:
             context = failure.__context__
             try:

@@ -33,8 +33,21 @@ def fetch_timeout(key: str, limit: float) -> FetchTimeoutError:
     return FetchTimeoutError(f"the fetch of '{key}' ran longer than fetch_timeout_seconds={limit:g} and was cancelled")
 
 
-def wait_timeout(key: str, *, waited: float, age: float, last: bool) -> WaitTimeoutError:
-    """Return what a waiter gets who waited ``waited`` seconds for a fetch begun ``age`` seconds ago."""
+def wait_timeout(key: str, *, waited: float, age: float, last: bool, elsewhere: bool = False) -> WaitTimeoutError:
+    """Return what a waiter gets who waited ``waited`` seconds for a fetch begun ``age`` seconds ago.
+
+    Args:
+        key: of the fetch, as text.
+        waited: for so long.
+        age: of the flight.
+        last: nobody else waits for it.
+        elsewhere: it is another process that fetches, or the store that did not answer.
+    """
+    if elsewhere:
+        return WaitTimeoutError(
+            f"waited {waited:.1f} s for '{key}', which another process is fetching; raise max_wait_seconds above the"
+            " function's normal time, or None"
+        )
     fate = (
         "which was cancelled with you, its last caller"
         if last

@@ -53,6 +53,11 @@ class Asking:
         seconds: float = getattr(self.find(), "max_flight_seconds", _MAX_FLIGHT_SECONDS)
         return seconds
 
+    def max_wait_seconds(self) -> float | None:
+        """Return the coalescer's limit for one waiter; ``None`` without one, or where the coalescer does not say."""
+        seconds: float | None = getattr(self.find(), "max_wait_seconds", None)
+        return seconds
+
     def ask(
         self, key: Key, fetch: Callable[[], Awaitable[R]], /, *, reserve: Reserve | None, terms: FlightTerms | None
     ) -> Awaitable[R]:

@@ -6,6 +6,7 @@ import functools
 import string
 import weakref
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from heapq import nlargest
 from inspect import Signature
 from types import FunctionType
 from typing import Any, Final, TypeAlias, TypeVar
@@ -14,11 +15,13 @@ from .. import defaults
 from ..cache.policy import CachePolicy
 from ..entry import Entry
 from ..errors import CoalesceKitError
+from ..fleet_port import SharingCoalescer
 from ..keys import KeyRecipe
-from ..protocols import Coalescer, FlightInfo, FlightTerms, Key, Reserve
+from ..protocols import INHERIT, Coalescer, FlightInfo, FlightTerms, Key, Reserve
 from ..stats.counters import NO_GAUGES, CoalescerStats, Counters, Gauges
 from ..stats.observer import Invalidated, Observers
 from ..stats.registry import StatsRegistry
+from ..stats.showing import NO_LIMITS, FlightSeen, Limits
 from ..tickets import Tickets
 from .asking import Asking
 from .call import Wiring, compile_call
@@ -26,6 +29,7 @@ from .explain import Explanation, explain_key, explain_off, explain_refusal
 from .invalidation import Invalidation
 from .keeping import Caching, Keeping, KeepingNothing, KeepingResults
 from .methods import InstanceWatch
+from .sharing import KeepingShared
 from .wrapping import AsyncCallable, counted_origin, label
 
 R = TypeVar("R")
@@ -48,6 +52,10 @@ class Workings:
         caching: how its results are kept; ``None`` if they are not.
         copy: makes what each caller receives; ``None`` where they share one object.
         enabled: whether it coalesces at all.
+        is_name_given: its author named it.
+
+    Raises:
+        ConfigurationError: its backend shares results, and its cannot be shared.
 
     Attributes:
         origin: the wrapped function as an async function that counts its calls.
@@ -65,9 +73,11 @@ class Workings:
         "_keeping",
         "_policy",
         "_recipe",
+        "_sharing",
         "_terms",
         "_tickets",
         "_watch",
+        "_wrapped_for_tests",
         "origin",
         "origin_name",
     )
@@ -82,6 +92,7 @@ class Workings:
         caching: Caching | None,
         copy: Callable[[Any], Any] | None,
         enabled: bool,
+        is_name_given: bool,
     ) -> None:
         self.origin_name: Final = label(function)
         self.origin: Final = counted_origin(function, terms.counters if enabled else None)
@@ -93,8 +104,21 @@ class Workings:
         self._copy = copy
         self._policy = None if caching is None else caching.policy
         self._enabled = enabled
+        self._wrapped_for_tests: AsyncCallable | None = None
         self._keeping: Keeping
-        if caching is None:
+        self._sharing: KeepingShared | None = None
+        if isinstance(backend, SharingCoalescer):
+            self._keeping = self._sharing = KeepingShared(
+                Caching(CachePolicy(), None, None) if caching is None else caching,
+                self._tickets,
+                terms,
+                asking=self._asking,
+                backend=backend,
+                function=function,
+                recipe=recipe,
+                is_name_given=is_name_given,
+            )
+        elif caching is None:
             self._keeping = KeepingNothing(self._tickets, terms, asking=self._asking)
         else:
             self._keeping = KeepingResults(
@@ -144,7 +168,7 @@ class Workings:
         voided = self.void_all()
         if self.observers is not None:
             self.observers.invalidated(Invalidated(function=self.name, voided=voided, scope="function"))
-        return Invalidation(voided)
+        return Invalidation(voided, () if self._sharing is None else (self._sharing.tell_void_all(),))
 
     async def refresh_call(self, args: Arguments, kwargs: KeywordArguments) -> Any:
         """Return a new value for one call."""
@@ -254,7 +278,15 @@ class Workings:
             workings = reference()
             return NO_GAUGES if workings is None else workings.gauges()
 
-        registry.register(self.name, self.counters, gauges=gauges)
+        def limits() -> Limits:
+            workings = reference()
+            return NO_LIMITS if workings is None else workings.limits()
+
+        def flights(at_most: int) -> Sequence[FlightSeen]:
+            workings = reference()
+            return () if workings is None else workings.oldest_flights(at_most)
+
+        registry.register(self.name, self.counters, gauges=gauges, limits=limits, flights=flights)
 
     def void_all(self) -> int:
         """Void all its tickets, count that, and return how many fetches were in flight. Tells no observer."""
@@ -278,14 +310,56 @@ class Workings:
     def gauges(self) -> Gauges:
         """Look at its fetches in flight."""
         flights = self._flights()
-        return Gauges(
+        gauges = Gauges(
             waiters=sum(flight.waiters for flight in flights),
             oldest_flight_seconds=max((flight.age_seconds for flight in flights), default=0.0),
             zombies=sum(flight.zombie for flight in flights),
             pending_keys=len({flight.key for flight in flights if flight.joinable}),
             cached_entries=self._keeping.held,
             refreshes_running=self._keeping.refreshing,
+            never_shared=int(self._watch is not None and self._watch.never_shared),
         )
+        return gauges if self._sharing is None else self._sharing.with_gauges(gauges)
+
+    def limits(self) -> Limits:
+        """Look at how long its callers wait and its fetches run."""
+        max_wait = self._terms.max_wait_seconds
+        return Limits(
+            max_wait_seconds=self._asking.max_wait_seconds() if max_wait is INHERIT else max_wait,
+            fetch_timeout_seconds=self._terms.fetch_timeout_seconds,
+            max_flight_seconds=self._asking.max_flight_seconds(),
+        )
+
+    def oldest_flights(self, at_most: int) -> list[FlightSeen]:
+        """Look at its oldest fetches in flight, with their keys as text."""
+        return [
+            FlightSeen(
+                function=self.name,
+                key=self._terms.describe(flight.key),
+                age_seconds=flight.age_seconds,
+                waiters=flight.waiters,
+                zombie=flight.zombie,
+                joinable=flight.joinable,
+            )
+            for flight in nlargest(at_most, self._flights(), key=lambda flight: flight.age_seconds)
+        ]
+
+    def exchange_origin(self, wrap: Callable[[AsyncCallable], AsyncCallable]) -> Callable[[], None]:
+        """Have fetches run ``wrap(function)`` until what is returned is called: for tests."""
+        wrapped = wrap(self._function if self._wrapped_for_tests is None else self._wrapped_for_tests)
+        before, self._wrapped_for_tests = self._wrapped_for_tests, wrapped
+        self._compiled.set_cell("origin", wrapped)
+
+        def undo() -> None:
+            self._wrapped_for_tests = before
+            self._compiled.set_cell("origin", self._function if before is None else before)
+
+        return undo
+
+    @property
+    def enabled(self) -> bool:
+        """Whether it coalesces."""
+        return self._enabled
 
     def switch(self, *, enabled: bool) -> None:
         """Coalesce from now on, or run the original with nothing counted: for tests."""
@@ -304,13 +378,16 @@ class Workings:
         return coalescer.get_or_fetch(key, fetch, reserve=reserve, terms=terms)
 
     def _void(self, key: Key) -> Invalidation:
+        # First: a key that has no name in the store was never shared, and is refused before anything is done.
+        record = None if self._sharing is None else self._sharing.record_of(key)
         voided = self._keeping.void(key)
         self.counters.invalidations += 1
         if self.observers is not None:
             self.observers.invalidated(
                 Invalidated(function=self.name, voided=voided, key=key, describe=self._recipe.text)
             )
-        return Invalidation(voided)
+        tellings = () if self._sharing is None or record is None else (self._sharing.tell_void(record),)
+        return Invalidation(voided, tellings)
 
     def _flights(self) -> list[FlightInfo]:
         coalescer = self.coalescer()

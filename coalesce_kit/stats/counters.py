@@ -29,6 +29,10 @@ class Gauges:
         refreshes_running: fetches running for no caller.
         cached_entries: results held.
         pending_keys: keys with a fetch in flight that a new caller could join.
+        never_shared: methods whose first hundred calls came from a hundred instances, so that nothing was shared.
+        invalidations_pending: invalidations that the store was not told yet; of several functions the largest.
+        breaker_state: of the store: 0 closed, 1 half open, 2 open; of several functions the largest.
+        untrusted_entries: results held that are not served before the store has confirmed them.
     """
 
     waiters: int = 0
@@ -37,6 +41,10 @@ class Gauges:
     refreshes_running: int = 0
     cached_entries: int = 0
     pending_keys: int = 0
+    never_shared: int = 0
+    invalidations_pending: int = 0
+    breaker_state: int = 0
+    untrusted_entries: int = 0
 
     def __add__(self, other: Gauges) -> Gauges:
         return Gauges(
@@ -46,6 +54,10 @@ class Gauges:
             refreshes_running=self.refreshes_running + other.refreshes_running,
             cached_entries=self.cached_entries + other.cached_entries,
             pending_keys=self.pending_keys + other.pending_keys,
+            never_shared=self.never_shared + other.never_shared,
+            invalidations_pending=max(self.invalidations_pending, other.invalidations_pending),
+            breaker_state=max(self.breaker_state, other.breaker_state),
+            untrusted_entries=self.untrusted_entries + other.untrusted_entries,
         )
 
 
@@ -148,6 +160,39 @@ class Counters:
         The read-through: a result was delivered and not kept, as it alone is larger than the cache.
     ``primes``
         ``prime``: a value made elsewhere was handed in, whether or not it was kept.
+
+    **With a store.** All are 0 without one. Several of them may move for one fetch.
+
+    ``store_hits``
+        A flight: the store had the answer, fresh or allowed to be given stale, or said that what is at hand still is.
+    ``store_errors``
+        A flight: the store could not be asked or told, and the callers were answered without it.
+    ``leases_won``
+        A flight: it is the one that calls the function, for the whole fleet.
+    ``leases_lapsed``
+        A renewal: the lease of a fetch that still runs was somebody else's, or gone.
+    ``lease_renewals``
+        A renewal: a lease was prolonged.
+    ``fenced_publishes``
+        A flight: the store refused its result, because the lease was somebody else's, voided or gone; its own callers
+        got it.
+    ``unshared_results``
+        A flight: what the function returned was for its own callers only: it cannot be written, comes back as something
+        else, or is larger than ``max_body_bytes``.
+    ``unreadable_records``
+        A flight: what the store had was not ours, damaged, of another type, or has a tag that was invalidated.
+    ``store_waits``
+        A flight: somebody else holds the lease, and it waits for that one's end.
+    ``wakeups``, ``wakeups_early``, ``wakeups_ignored``
+        A flight, told how a lease has ended: it was waiting for that; it was still asking, and had to wait no more; it
+        was waiting for another one.
+    ``wait_timers``
+        A flight: nobody told it, and the lease had lapsed by the time that it was told.
+    ``refreshes_elected``
+        A refresh in the background: it is the one, of all processes, that calls the function.
+    ``incoherent_hits``
+        The read-through: a local result was served although it is not known whether it is still valid, because the
+        store is out of reach. In ``cache_hits`` or ``stale_hits`` too, or in the fetch that met the store's absence.
     ``in_flight``
         The coalescer: a gauge, ``+= 1`` before a flight's task is created and ``-= 1`` when that task is done, as the
         last number a flight moves; detached flights and zombies included. ``reset`` leaves it alone.
@@ -182,6 +227,21 @@ class Counters:
     evictions: int = 0
     oversized_results: int = 0
     primes: int = 0
+    store_hits: int = 0
+    store_errors: int = 0
+    leases_won: int = 0
+    leases_lapsed: int = 0
+    lease_renewals: int = 0
+    fenced_publishes: int = 0
+    unshared_results: int = 0
+    unreadable_records: int = 0
+    store_waits: int = 0
+    wakeups: int = 0
+    wakeups_early: int = 0
+    wakeups_ignored: int = 0
+    wait_timers: int = 0
+    refreshes_elected: int = 0
+    incoherent_hits: int = 0
     fetch_seconds_total: float = 0.0
     wait_seconds_total: float = 0.0
     max_concurrent_waiters: int = 0
@@ -269,6 +329,21 @@ class CoalescerStats:
     evictions: int = 0
     oversized_results: int = 0
     primes: int = 0
+    store_hits: int = 0
+    store_errors: int = 0
+    leases_won: int = 0
+    leases_lapsed: int = 0
+    lease_renewals: int = 0
+    fenced_publishes: int = 0
+    unshared_results: int = 0
+    unreadable_records: int = 0
+    store_waits: int = 0
+    wakeups: int = 0
+    wakeups_early: int = 0
+    wakeups_ignored: int = 0
+    wait_timers: int = 0
+    refreshes_elected: int = 0
+    incoherent_hits: int = 0
     fetch_seconds_total: float = 0.0
     wait_seconds_total: float = 0.0
 
@@ -281,6 +356,10 @@ class CoalescerStats:
     refreshes_running: int = 0
     cached_entries: int = 0
     pending_keys: int = 0
+    never_shared: int = 0
+    invalidations_pending: int = 0
+    breaker_state: int = 0
+    untrusted_entries: int = 0
 
     fetch_latency: LatencySnapshot = NO_LATENCY
     wait_latency: LatencySnapshot = NO_LATENCY
@@ -374,11 +453,15 @@ class CoalescerStats:
 
     def as_dict(self) -> dict[str, object]:
         """Return every field, total and ratio under its name, ready for JSON; histograms are dictionaries too."""
-        values: dict[str, object] = {}
-        for number in (*_IDENTITY, *_DERIVED, *_PLAIN, *_GAUGES):
-            values[number] = getattr(self, number)
-        values["fetch_latency"] = self.fetch_latency.as_dict()
-        values["wait_latency"] = self.wait_latency.as_dict()
+        latencies = {"fetch": self.fetch_latency.as_dict(), "wait": self.wait_latency.as_dict()}
+        values: dict[str, object] = {number: getattr(self, number) for number in _IDENTITY}
+        for number in _DERIVED:
+            latency, _, percentile = number.partition("_")
+            # a percentile is a walk over the histogram, and each was taken on that walk already
+            known = latencies.get(latency, {})
+            values[number] = known[percentile] if percentile in known else getattr(self, number)
+        values.update((number, getattr(self, number)) for number in (*_PLAIN, *_GAUGES))
+        values.update((f"{latency}_latency", known) for latency, known in latencies.items())
         return values
 
     def __repr__(self) -> str:

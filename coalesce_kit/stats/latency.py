@@ -25,6 +25,7 @@ Neighbouring bounds differ by 10 ** (1 / 20) = 1.122, and a bucket answers with 
 """
 
 _BOUNDS: Final = list(BOUNDS_SECONDS)  # bisect is faster over a list; never written
+_BOUND_TEXTS: Final = (*(f"{bound:g}" for bound in BOUNDS_SECONDS), "+Inf")
 _EMPTY: Final = (0,) * (len(_BOUNDS) + 1)
 
 
@@ -69,17 +70,18 @@ class LatencySnapshot:
         Raises:
             ValueError: ``percent`` is outside that range.
         """
-        if not 0 < percent <= 100:
-            raise ValueError(f"percent must be above 0 and at most 100, not {percent!r}")
+        return self.percentiles_seconds(percent)[0]
+
+    def percentiles_seconds(self, *percents: float) -> list[float]:
+        """Return several percentiles at little more than the price of one.
+
+        Raises:
+            ValueError: one is not above 0 and at most 100.
+        """
         # A difference taken in the wrong order, or over a lost update, may hold negative buckets: they are no samples.
-        filled = [max(samples, 0) for samples in self.buckets]
-        rank = math.ceil(sum(filled) * percent / 100)
-        seen = 0
-        for index, samples in enumerate(filled):
-            seen += samples
-            if samples and seen >= rank:
-                return _middle_seconds(index)
-        return 0.0
+        filled = [(index, samples) for index, samples in enumerate(self.buckets) if samples > 0]
+        total = sum(samples for _, samples in filled)
+        return [_percentile_seconds(filled, total, percent) for percent in percents]
 
     def __sub__(self, earlier: LatencySnapshot) -> LatencySnapshot:
         if not isinstance(earlier, LatencySnapshot):
@@ -88,12 +90,13 @@ class LatencySnapshot:
 
     def as_dict(self) -> dict[str, object]:
         """Return count, percentiles and the buckets that are not empty by their upper bound, ready for JSON."""
+        p50, p95, p99 = self.percentiles_seconds(50, 95, 99)
         return {
             "count": self.count,
-            "p50_seconds": self.p50_seconds,
-            "p95_seconds": self.p95_seconds,
-            "p99_seconds": self.p99_seconds,
-            "buckets": {_bound_text(index): samples for index, samples in enumerate(self.buckets) if samples},
+            "p50_seconds": p50,
+            "p95_seconds": p95,
+            "p99_seconds": p99,
+            "buckets": {text: samples for text, samples in zip(_BOUND_TEXTS, self.buckets, strict=True) if samples},
         }
 
     def __repr__(self) -> str:
@@ -155,13 +158,21 @@ def bucket_of(seconds: float) -> int:
     return bisect_left(_BOUNDS, seconds)
 
 
+def _percentile_seconds(filled: Sequence[tuple[int, int]], total: int, percent: float) -> float:
+    if not 0 < percent <= 100:
+        raise ValueError(f"percent must be above 0 and at most 100, not {percent!r}")
+    rank = math.ceil(total * percent / 100)
+    seen = 0
+    for index, samples in filled:
+        seen += samples
+        if seen >= rank:
+            return _middle_seconds(index)
+    return 0.0
+
+
 def _middle_seconds(index: int) -> float:
     if index == 0:
         return BOUNDS_SECONDS[0]
     if index == len(BOUNDS_SECONDS):
         return BOUNDS_SECONDS[-1]
     return math.sqrt(BOUNDS_SECONDS[index - 1] * BOUNDS_SECONDS[index])
-
-
-def _bound_text(index: int) -> str:
-    return "+Inf" if index == len(BOUNDS_SECONDS) else f"{BOUNDS_SECONDS[index]:g}"

@@ -37,9 +37,12 @@ class FetchStarted(KeyedEvent):
     """A fetch is about to call the function. Told in the fetch's own context.
 
     Attributes:
+        flight: which fetch: the same number in all events of one fetch and of those who wait for it, and another one
+            for every other fetch in the air. A fetch that has ended may leave its number to a later one.
         refresh: it was begun for no caller: in the background, or by ``refresh()``.
     """
 
+    flight: int = 0
     refresh: bool = False
 
 
@@ -48,25 +51,34 @@ class FetchEnded(KeyedEvent):
     """A fetch has ended, before its callers run on. Told in the fetch's own context.
 
     Attributes:
+        flight: which fetch, as when it started.
         elapsed_seconds: how long it ran.
         waiters: callers who were waiting for it at its end, the leader apart.
-        error: what it failed with, cancellation and time-out included; ``None`` when it returned.
+        error: what it failed with, cancellation and time-out included; ``None`` when it returned. Of one that was given
+            up it is what its callers were told.
+        cancelled: it was cancelled, because nobody waited for it any more, or from inside: no failure of the function.
     """
 
+    flight: int = 0
     elapsed_seconds: float
     waiters: int = 0
     error: BaseException | None = None
+    cancelled: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaiterJoined(KeyedEvent):
-    """A caller has joined a fetch begun by another. Told in the waiter's context.
+    """A caller has joined a fetch begun by another, perhaps before it started. Told in the waiter's context.
 
     Attributes:
+        flight: which fetch.
+        waiter: which caller: the same number when it leaves, and another one for everybody else who waits now.
         waiters: callers waiting for the fetch now, this one included, the leader apart.
         flight_age_seconds: how long the fetch had been running.
     """
 
+    flight: int = 0
+    waiter: int = 0
     waiters: int
     flight_age_seconds: float
 
@@ -76,10 +88,14 @@ class WaiterLeft(KeyedEvent):
     """A caller waits no longer, whatever the reason. Told in the waiter's context.
 
     Attributes:
+        flight: which fetch, as when it joined; that one may have ended by now.
+        waiter: which caller, as when it joined.
         waited_seconds: how long it waited.
         error: what it leaves with: the fetch's error, a time-out, its own cancellation; ``None`` with a value.
     """
 
+    flight: int = 0
+    waiter: int = 0
     waited_seconds: float
     error: BaseException | None = None
 

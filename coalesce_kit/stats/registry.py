@@ -7,10 +7,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from heapq import nlargest
 
 from .counters import NO_GAUGES, CoalescerStats, Counters, Gauges, process_instance
+from .showing import NO_LIMITS, FlightSeen, Limits
 from .table import render_table
+from .version import __version__
 
 TOTALS_NAME = "total"
 GONE_NAME = "(functions that are gone)"
@@ -27,6 +30,9 @@ class RegistrySnapshot:
         functions: the numbers of each living function by its name, in the order of registration.
         gone: the numbers of functions that exist no more, together.
         totals: the sums over ``functions`` and ``gone``; its gauges are sums too, its maxima and ages the largest.
+        limits: those of the process's default coalescer.
+        function_limits: those of each function by its name, where they are known.
+        version: of the package that counted.
     """
 
     instance: str
@@ -35,6 +41,9 @@ class RegistrySnapshot:
     functions: Mapping[str, CoalescerStats]
     gone: CoalescerStats
     totals: CoalescerStats
+    limits: Limits = NO_LIMITS
+    function_limits: Mapping[str, Limits] = field(default_factory=dict)
+    version: str = __version__
 
     def as_dict(self) -> dict[str, object]:
         """Return everything under its name, ready for JSON."""
@@ -42,6 +51,11 @@ class RegistrySnapshot:
             "instance": self.instance,
             "pid": self.pid,
             "started_seconds_ago": self.started_seconds_ago,
+            "version": self.version,
+            "config": {
+                **self.limits.as_dict(),
+                "functions": {name: limits.as_dict() for name, limits in self.function_limits.items()},
+            },
             "functions": {name: stats.as_dict() for name, stats in self.functions.items()},
             "gone": self.gone.as_dict(),
             "totals": self.totals.as_dict(),
@@ -57,6 +71,8 @@ class _Source:
 
     counters: Counters
     gauges: Callable[[], Gauges]
+    limits: Callable[[], Limits]
+    flights: Callable[[int], Iterable[FlightSeen]]
     gone: bool = False
 
 
@@ -86,6 +102,10 @@ class _Row:
     def look(self) -> Gauges:
         return sum((source.gauges() for source in self.sources), NO_GAUGES)
 
+    def look_at_limits(self) -> Limits:
+        # Of the newest: a reloaded function shares the row of the one that it replaces.
+        return self.sources[-1].limits() if self.sources else NO_LIMITS
+
     def snapshot(self, gauges: Gauges) -> CoalescerStats:
         parts = [source.counters.snapshot(self.name, gauges) for source in self.sources]
         if self.past is None and len(parts) == 1:
@@ -101,12 +121,16 @@ class StatsRegistry:
 
     Args:
         now: float seconds that never go back.
+        limits: looks at the limits of the default coalescer, for who wants to know.
 
     Concurrency: everything may be called from any thread; ``fold`` takes no lock.
     """
 
-    def __init__(self, *, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, *, now: Callable[[], float] = time.monotonic, limits: Callable[[], Limits] = lambda: NO_LIMITS
+    ) -> None:
         self._now = now
+        self._limits = limits
         self._started = now()
         self._rows: dict[str, _Row] = {}
         self._leaving: list[_Row] = []  # without a function, but with a fetch in flight
@@ -115,22 +139,32 @@ class StatsRegistry:
         # Reentrant: a finalizer that looks at the numbers may run while they are being moved.
         self._lock = threading.RLock()
 
-    def register(self, name: str, counters: Counters, *, gauges: Callable[[], Gauges] = lambda: NO_GAUGES) -> None:
+    def register(
+        self,
+        name: str,
+        counters: Counters,
+        *,
+        gauges: Callable[[], Gauges] = lambda: NO_GAUGES,
+        limits: Callable[[], Limits] = lambda: NO_LIMITS,
+        flights: Callable[[int], Iterable[FlightSeen]] = lambda _: (),
+    ) -> None:
         """Give the row called ``name`` to a function; one that has it already shares it to its end.
 
         Args:
             name: the function's name.
             counters: where the function counts.
             gauges: looks at the function's gauges, in any thread; must not hold the function itself.
+            limits: looks at its limits, likewise.
+            flights: looks at so many of its oldest fetches in the air, likewise.
         """
         with self._lock:
             self._bury()
             row = self._rows.setdefault(name, _Row(name))
             for source in row.sources:
                 if source.counters is counters:
-                    source.gauges, source.gone = gauges, False
+                    source.gauges, source.limits, source.flights, source.gone = gauges, limits, flights, False
                     return
-            row.sources.append(_Source(counters, gauges))
+            row.sources.append(_Source(counters, gauges, limits, flights))
 
     def fold(self, name: str, counters: Counters) -> None:
         """Let the numbers of a function that is gone count on in the totals. Nothing happens if it has no row.
@@ -161,6 +195,7 @@ class StatsRegistry:
         # Without the lock: looking may take another one.
         gauges = {row.name: row.look() for row in rows}
         gauges_leaving = sum((row.look() for row in leaving), NO_GAUGES)
+        limits = {row.name: row.look_at_limits() for row in rows}
         with self._lock:
             self._bury()
             functions = {name: row.snapshot(gauges.get(name, NO_GAUGES)) for name, row in self._rows.items()}
@@ -173,7 +208,21 @@ class StatsRegistry:
             functions=functions,
             gone=gone,
             totals=_sum(TOTALS_NAME, [gone, *functions.values()], sum(gauges.values(), gauges_leaving)),
+            limits=self._limits(),
+            function_limits=limits,
         )
+
+    def flights(self, *, at_most: int) -> list[FlightSeen]:
+        """Return the oldest fetches in the air, with their keys, which hold arguments of calls.
+
+        Args:
+            at_most: so many of them.
+        """
+        with self._lock:
+            self._bury()
+            sources = [source for row in (*self._rows.values(), *self._leaving) for source in row.sources]
+        seen = (flight for source in sources for flight in source.flights(at_most))
+        return nlargest(at_most, seen, key=lambda flight: flight.age_seconds)
 
     def reset(self) -> None:
         """Set every number to zero, of the functions that are gone too; gauges stay what they are."""

@@ -1,4 +1,4 @@
-"""The application: routes over an odds source, the health of the coalesced functions, errors as HTTP statuses."""
+"""The application: routes over an odds source, windows on the coalesced functions, errors as HTTP statuses."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
 import coalesce_kit
-from coalesce_kit import get_request_coalescer, get_stats_registry
+from coalesce_kit import get_stats_registry
+from coalesce_kit.exporters.asgi import health_app
 
-from .health import health_of
+from .metrics import metrics_routes
 from .middleware import CancelOnDisconnect
 from .naive import NaiveOddsService
 from .processes import serve_on_loopback
@@ -73,18 +74,13 @@ def create_app(upstream_url: str, *, with_harmful_rows: bool = False) -> FastAPI
         async def asked() -> dict[str, int]:
             return {"asked": naive.shared.asked}
 
-    @app.get("/health/coalescer")
-    async def health() -> dict[str, object]:
-        coalescer = get_request_coalescer()
-        return health_of(
-            get_stats_registry().snapshot(),
-            max_wait_seconds=coalescer.max_wait_seconds,
-            max_flight_seconds=coalescer.max_flight_seconds,
-        )
-
     @app.get("/health/coalescer.txt")
     async def health_table() -> PlainTextResponse:
         return PlainTextResponse(str(get_stats_registry()))
+
+    # After the routes that begin in the same way: it answers at /health/coalescer, and 404 to the rest of /health.
+    app.mount("/health", health_app())
+    app.include_router(metrics_routes())
 
     @app.exception_handler(httpx.HTTPStatusError)
     async def upstream_refused(_: Request, error: httpx.HTTPStatusError) -> JSONResponse:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from .metrics import METRICS_PATH, has_prometheus
 from .processes import Server, interrupt_on_signals, running
 
 
@@ -49,12 +50,14 @@ def main() -> None:
     """Run both processes, print where they are, and stop them on Ctrl-C or SIGTERM."""
     interrupt_on_signals()
     with contextlib.suppress(KeyboardInterrupt), running_pair() as pair:
+        metrics = f"metrics    {pair.service.url}{METRICS_PATH}\n" if has_prometheus() else ""
         print(
-            f"service   {pair.service.url}/optic-odds/fixtures/nfl?live=true&limit=5\n"
-            f"          {pair.service.url}/optic-odds/odds/nfl\n"
-            f"health    {pair.service.url}/health/coalescer\n"
-            f"          {pair.service.url}/health/coalescer.txt\n"
-            f"upstream  {pair.upstream.url}/control/counters\n"
+            f"service    {pair.service.url}/optic-odds/fixtures/nfl?live=true&limit=5\n"
+            f"           {pair.service.url}/optic-odds/odds/nfl\n"
+            f"dashboard  {pair.service.url}/health/coalescer   in a browser; JSON for programs\n"
+            f"           {pair.service.url}/health/coalescer.txt\n"
+            f"{metrics}"
+            f"upstream   {pair.upstream.url}/control/counters\n"
             "Ctrl-C stops both.",
             flush=True,
         )

@@ -15,6 +15,7 @@ import httpx
 from pydantic import BaseModel, TypeAdapter
 
 from coalesce_kit import CachePolicy, bound, coalesced
+from coalesce_kit.exporters.log import LogObserver
 
 
 class Fixture(BaseModel):
@@ -56,6 +57,10 @@ def policy_from(environment: Mapping[str, str]) -> CachePolicy:
 
 
 POLICY: Final = policy_from(os.environ)
+SLOW_SECONDS: Final = 2.0
+
+shared: Final = coalesced.using(policy=POLICY, observers=(LogObserver(slow_fetch_seconds=SLOW_SECONDS),))
+"""The decorator of every method: all keep their answers alike, and log what fails or is slow."""
 
 
 class OddsSource(Protocol):
@@ -97,12 +102,12 @@ class OddsService:
     def __init__(self, api: OddsSource) -> None:
         self._api = api
 
-    @coalesced(policy=POLICY)
+    @shared
     async def fixtures(self, league: str, live: bool = True, limit: int = 5) -> list[Fixture]:
         """Return the next games of a league."""
         return await self._api.fixtures(league, live, limit)
 
-    @coalesced(policy=POLICY)
+    @shared
     async def odds(self, league: str) -> list[Odds]:
         """Return the odds of a league's games."""
         return await self._api.odds(league)

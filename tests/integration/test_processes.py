@@ -25,7 +25,7 @@ def serving() -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:
             assert process.stdout is not None
-            lines = [process.stdout.readline() for _ in range(6)]
+            lines = [process.stdout.readline() for _ in range(7)]
             yield process, [address for line in lines for address in re.findall(r"http://\S+", line)]
         finally:
             process.kill()
@@ -46,13 +46,21 @@ def wait_until_refused(address: str) -> None:
 def test_a_signal_stops_both(number):
     """Every printed address answers; after Ctrl-C or SIGTERM the command ends well and none does"""
     with serving() as (process, addresses):
-        assert len(addresses) == 5
-        assert [httpx.get(address, timeout=PATIENCE_SECONDS).status_code for address in addresses] == [200] * 5
+        assert len(addresses) == 6
+        assert [httpx.get(address, timeout=PATIENCE_SECONDS).status_code for address in addresses] == [200] * 6
         process.send_signal(number)
         assert process.wait(PATIENCE_SECONDS) == 0
         for address in addresses:
             with pytest.raises(httpx.TransportError):
                 httpx.get(address)
+
+
+def test_the_address_of_the_dashboard_is_printed():
+    """One of the addresses is called the dashboard, and a browser is given a page there"""
+    with serving() as (_, addresses):
+        page = httpx.get(addresses[2], headers={"Accept": "text/html"}, timeout=PATIENCE_SECONDS)
+        assert addresses[2].endswith("/health/coalescer")
+        assert page.headers["content-type"] == "text/html; charset=utf-8"
 
 
 def test_a_killed_parent_takes_both_with_it():

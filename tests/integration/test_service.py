@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from coalesce_kit.exporters.asgi import ORIGINAL_NAMES
 from examples.odds_service.app import AGE_HEADER
 from examples.odds_service.control import Upstream
-from examples.odds_service.health import ORIGINAL_NAMES
 from examples.odds_service.service import policy_from
 
 from .conftest import Running, until
@@ -40,7 +40,29 @@ async def test_the_health_endpoint_answers_with_every_field(client):
 
 async def test_max_wait_seconds_is_five(client):
     """A waiter of the service waits five seconds at most"""
-    assert (await client.get("/health/coalescer")).json()["max_wait_seconds"] == 5
+    config = (await client.get("/health/coalescer")).json()["config"]
+    assert config["max_wait_seconds"] == config["functions"][FIXTURES]["max_wait_seconds"] == 5
+
+
+async def test_a_browser_is_given_the_dashboard(client):
+    """The same address is a page for whoever prefers HTML, without a redirect"""
+    response = await client.get("/health/coalescer", headers={"Accept": "text/html,*/*;q=0.8"})
+    assert (response.status_code, response.headers["content-type"]) == (200, "text/html; charset=utf-8")
+
+
+async def test_metrics_are_there_for_prometheus(client):
+    """GET /metrics has a row for the functions of the service"""
+    response = await client.get("/metrics")
+    assert response.headers["content-type"].startswith("text/plain")
+    assert FIXTURES in response.text
+
+
+async def test_a_refused_fetch_is_logged_and_not_its_key(running: Running, client, upstream):
+    """The service's log has the function and the kind of the error, and no argument of the call"""
+    before = running.log_lines("fetch_failed: of examples.odds_service.service.OddsService.odds after")
+    await client.get("/optic-odds/odds/quidditch")
+    assert running.log_lines("fetch_failed: of examples.odds_service.service.OddsService.odds after") == before + 1
+    assert running.log_lines("quidditch") == 0
 
 
 async def test_the_table_names_the_functions(client):

@@ -62,7 +62,8 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Alone:
 
 def shipped() -> set[str]:
     """The package's files that are under version control, or would be."""
-    listed = run("git", "-C", ROOT, "ls-files", "--cached", "--others", "--exclude-standard", "coalesce_kit")
+    theirs = ("coalesce_kit", "pytest_coalesce_kit.py")
+    listed = run("git", "-C", ROOT, "ls-files", "--cached", "--others", "--exclude-standard", *theirs)
     return {line for line in listed.splitlines() if (ROOT / line).exists()}
 
 
@@ -71,6 +72,9 @@ def test_the_wheel_holds_the_package_and_nothing_else(alone):
     inside = set(zipfile.ZipFile(alone.wheel).namelist())
     assert {name for name in inside if ".dist-info/" not in name} == shipped()
     assert "coalesce_kit/py.typed" in inside
+    (entry_points,) = (name for name in inside if name.endswith("/entry_points.txt"))
+    text = zipfile.ZipFile(alone.wheel).read(entry_points).decode()
+    assert "[pytest11]\ncoalesce_kit = pytest_coalesce_kit" in text
 
 
 def test_neither_is_large(alone):

@@ -24,6 +24,7 @@ from coalesce_kit import (
 )
 from coalesce_kit.defaults import decorated_functions, known_coalescers, reset_for_tests
 from coalesce_kit.stats.counters import NO_GAUGES
+from coalesce_kit.stats.showing import NO_LIMITS
 from tests.fakes import Origin, outcomes, start, turns
 
 
@@ -197,15 +198,15 @@ def test_a_function_that_dies_without_a_registry_is_forgotten():
 
 
 async def test_what_is_held_of_a_dead_function_still_works():
-    """An attribute may outlive its function: it answers, and looking at the numbers finds no gauges."""
+    """An attribute may outlive its function: it answers, and looking at the function finds nothing."""
     decorated = coalesced(name="held")(named("shop.held"))
     await decorated()
     await turns()
     looks = []
 
     class Registry(StatsRegistry):
-        def register(self, name, counters, *, gauges):
-            looks.append(gauges)
+        def register(self, name, counters, *, gauges, limits, flights):
+            looks.extend((gauges, limits, flights))
 
     workings = decorated.__coalesced__
     workings.register(Registry())
@@ -215,9 +216,12 @@ async def test_what_is_held_of_a_dead_function_still_works():
     switch(enabled=True)
     assert invalidate().voided == 0
     assert explain().state == "missing"
-    assert looks[0]() == workings.gauges()
+    gauges, limits, flights = looks
+    assert gauges() == workings.gauges()
+    assert limits() == workings.limits()
+    assert flights(1) == []
     del workings, invalidate, explain, switch
-    assert looks[0]() == NO_GAUGES
+    assert (gauges(), limits(), flights(1)) == (NO_GAUGES, NO_LIMITS, ())
 
 
 # ---- the end ----

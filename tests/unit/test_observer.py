@@ -84,6 +84,22 @@ def test_events_are_frozen(event):
         setattr(event, first, "other")
 
 
+def test_an_event_says_no_more_than_it_was_told():
+    """What whoever tells leaves out is the least: nobody waits, no error, no refresh, no reason; one key."""
+    started, ended, _, left, invalidated, changed = ONE_OF_EACH.values()
+    assert (started.refresh, ended.waiters, ended.error, left.error, changed.reason) == (False, 0, None, None, "")
+    assert (invalidated.scope, invalidated.tags) == ("key", ())
+    assert (started.text, Invalidated(function="f", voided=0).key) == ("1", None)
+    assert Observer().removed is False
+
+
+def test_how_a_key_is_rendered_does_not_tell_events_apart():
+    """Two events about the same are equal, whoever renders the key."""
+    for name in ("fetch_started", "invalidated"):
+        event = ONE_OF_EACH[name]
+        assert dataclasses.replace(event, describe=str) == event
+
+
 def test_observers_are_told_in_the_order_given():
     """The first observer given hears of it first, and each hears of it once."""
     notes: list[str] = []
@@ -105,6 +121,15 @@ def test_nobody_listening_is_no_dispatcher():
     assert Observers.of([]) is None
     assert Observers.of([Observer()]) is None
     assert Observers.of([Recorder()]) is not None
+
+
+def test_one_kind_of_event_is_enough_to_listen():
+    """An observer that overrides one method is told."""
+
+    class One(Observer):
+        def invalidated(self, event): ...
+
+    assert Observers.of([One()]) is not None
 
 
 def test_a_method_put_on_the_instance_is_heard():

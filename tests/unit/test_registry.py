@@ -89,7 +89,8 @@ def test_a_snapshot_is_json():
     registry.register("f", counted(led=1))
     data = registry.snapshot().as_dict()
     assert json.loads(json.dumps(data, allow_nan=False)) == data
-    assert set(data) == {"instance", "pid", "started_seconds_ago", "functions", "gone", "totals"}
+    place = {"instance", "pid", "started_seconds_ago", "version"}
+    assert set(data) == {*place, "config", "functions", "gone", "totals"}
     assert data["functions"]["f"]["led_requests"] == data["totals"]["total_requests"] == 1
 
 
@@ -179,6 +180,32 @@ def test_registering_the_same_counters_again_counts_them_once():
     assert (registry.stats("f").total_requests, registry.stats("f").waiters) == (3, 1)
 
 
+def test_a_function_that_is_registered_again_is_there():
+    """It keeps its row when another one of that name goes."""
+    registry, counters, other = StatsRegistry(), counted(led=3), counted(led=1)
+    for each in (counters, counters, other):
+        registry.register("f", each)
+    registry.fold("f", other)
+    assert registry.stats("f").total_requests == 4
+
+
+def test_a_function_that_is_gone_has_no_gauges():
+    """What nobody holds is not looked at."""
+    registry, counters = StatsRegistry(), counted(led=1)
+    registry.register("f", counters, gauges=lambda: Gauges(waiters=3))
+    registry.fold("f", counters)
+    assert registry.snapshot().totals.waiters == 0
+
+
+def test_every_function_that_is_gone_is_noted_in_one_look():
+    """One that never had a row does not stand in the way of the next."""
+    registry, counters = StatsRegistry(), counted(led=1)
+    registry.register("f", counters)
+    registry.fold("g", counted(led=7))
+    registry.fold("f", counters)
+    assert len(registry) == 0
+
+
 def test_a_function_that_comes_back_before_anybody_looked_is_registered_anew():
     """Going and coming back between two looks is seen in that order."""
     registry, counters = StatsRegistry(), counted(led=3)
@@ -232,6 +259,20 @@ def test_a_function_may_go_while_the_registry_is_at_work():
     snapshot = registry.snapshot()
     assert list(snapshot.functions) == ["f"]
     assert snapshot.totals.total_requests == 4
+
+
+def test_a_function_that_goes_during_a_look_has_no_row():
+    """Its numbers are in the totals of that very snapshot."""
+    registry, other = StatsRegistry(), counted(led=1)
+
+    def gauges():
+        registry.fold("g", other)
+        return Gauges()
+
+    registry.register("f", counted(led=3), gauges=gauges)
+    registry.register("g", other)
+    snapshot = registry.snapshot()
+    assert (list(snapshot.functions), snapshot.totals.total_requests) == (["f"], 4)
 
 
 def test_a_function_registered_during_a_look_has_no_gauges_yet():

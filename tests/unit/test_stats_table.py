@@ -65,6 +65,12 @@ def test_the_busiest_function_comes_first():
     assert [line.split()[0] for line in str(registry).splitlines()[2:-2]] == ["busy", "a", "b", "idle"]
 
 
+def test_of_equally_busy_functions_the_one_that_fetches_more_comes_first():
+    """Fetches decide before names."""
+    registry = registry_of(a=Counters(led_requests=5, fetches=1), b=Counters(led_requests=5, fetches=5))
+    assert [line.split()[0] for line in str(registry).splitlines()[2:-2]] == ["b", "a"]
+
+
 def test_hits_and_timeouts_have_a_column_once_there_are_any():
     """A column that would hold zeros alone is left out."""
     assert "hits" not in str(registry_of(f=herd()))
@@ -72,6 +78,20 @@ def test_hits_and_timeouts_have_a_column_once_there_are_any():
     assert (hits[0].split()[4], hits[2].split()[4]) == ("hits", "7")
     timeouts = str(registry_of(f=Counters(fetch_timeouts=1, wait_timeouts=2))).splitlines()
     assert (timeouts[0].split()[6], timeouts[2].split()[6]) == ("timeouts", "3")
+
+
+def test_a_column_is_there_for_one_function_of_many():
+    """It is enough that one row has a number in it."""
+    assert "hits" in str(registry_of(f=Counters(cache_hits=3), g=herd()))
+
+
+@pytest.mark.parametrize("counted", ["led_requests", "fetches", "bypassed_requests"])
+def test_whatever_gone_functions_have_counted_they_have_a_line(counted: str):
+    """A refresh and a call of ``origin`` are no requests, and leave a line all the same."""
+    registry, gone = registry_of(f=herd()), Counters(**{counted: 1})
+    registry.register("g", gone)
+    registry.fold("g", gone)
+    assert "(functions that are gone)" in str(registry)
 
 
 def test_functions_that_are_gone_have_a_line_together():
@@ -111,6 +131,12 @@ def test_a_long_name_is_shortened_in_the_middle(width: int):
     assert len(tail) >= len(head)
 
 
+@pytest.mark.parametrize(("width", "short"), [(9, "ab…mnop#2"), (10, "abc…mnop#2")])
+def test_a_third_of_a_shortened_name_is_its_beginning(width: int, short: str):
+    """What is left beside the ellipsis is divided one to two."""
+    assert shortened("abcdefghijklmnop#2", width) == short
+
+
 def test_a_name_that_fits_is_not_shortened():
     """A name exactly as wide as its column stays whole."""
     assert shortened("abc", 3) == "abc"
@@ -126,6 +152,8 @@ def test_a_name_cannot_break_the_table():
     [
         (9_999_999, "9999999"),
         (10_000_000, "10.0M"),
+        (10**9, "1.0G"),
+        (1_000_500_000, "1.0G"),
         (1_234_567_890, "1.2G"),
         (5 * 10**12, "5.0T"),
         (10**18, "1.0e+18"),
@@ -137,7 +165,8 @@ def test_large_numbers_are_rounded(number: int, shown: str):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "shown"), [(8e-5, "84µs"), (0.0015, "1.5ms"), (0.15, "150ms"), (2.0, "2.11s"), (5000.0, "4732s")]
+    ("seconds", "shown"),
+    [(8e-5, "84µs"), (0.0015, "1.5ms"), (0.15, "150ms"), (1.2, "1.19s"), (2.0, "2.11s"), (5000.0, "4732s")],
 )
 def test_times_are_shown_in_the_unit_that_fits(seconds: float, shown: str):
     """Microseconds, milliseconds and seconds, to three digits."""

@@ -1,0 +1,1 @@
+"""The command line: ``coalesce-kit stats``, ``top``, ``health`` and ``demo``."""
