@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -59,6 +60,17 @@ class StepLoop(asyncio.BaseEventLoop):
         if due:
             self._scheduled[:] = [timer for timer in self._scheduled if timer.when() > now]
             self._ready.extend(due)
+
+    def keep_to_itself(self) -> None:
+        """Refuse callbacks that another loop hands in as if there were no threads."""
+        call_soon = self.call_soon
+
+        def checked(callback: Any, *args: Any, context: contextvars.Context | None = None) -> asyncio.Handle:
+            if not self.is_running():
+                raise RuntimeError("call_soon() of a loop from another one: only call_soon_threadsafe() may be used")
+            return call_soon(callback, *args, context=context)
+
+        setattr(self, "call_soon", checked)  # noqa: B010  # one loop's own, so that a single loop pays nothing for it
 
     def _write_to_self(self) -> None:
         """Wake nobody: whoever drives the loop looks at it anyway."""

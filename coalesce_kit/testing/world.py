@@ -11,11 +11,12 @@ import asyncio
 import contextvars
 import math
 import sys
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sized
 from functools import partial
-from typing import Any, Final, Literal, Protocol, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from .clock import VirtualClock, describe_task
+from .events import Caller, Chooser, DeadEndError, Event, RedundantRunError
 from .step_loop import StepLoop
 
 T = TypeVar("T")
@@ -25,51 +26,6 @@ TIME_PASSES: Final = "time passes"
 
 _LONGEST_RUN: Final = 3000
 _ENDLESS: Final = math.inf
-
-
-class DeadEndError(AssertionError):
-    """A run came to rest in a state that no run may end in, or did not come to rest at all."""
-
-
-class RedundantRunError(Exception):
-    """Whatever can happen next was tried earlier in another run, and would make no difference later."""
-
-
-class Event:
-    """Something that the environment may do next.
-
-    Attributes:
-        name: how a trace calls it.
-        act: does it.
-        is_possible: whether it may happen now; ``None`` for yes.
-        left: how often it may still happen.
-        only_adds: all that it does is to make one more handle ready.
-    """
-
-    __slots__ = ("act", "is_possible", "left", "name", "only_adds")
-
-    def __init__(
-        self,
-        name: str,
-        act: Callable[[], object],
-        is_possible: Callable[[], bool] | None = None,
-        *,
-        times: float = 1,
-        only_adds: bool = False,
-    ) -> None:
-        self.name = name
-        self.act = act
-        self.is_possible = is_possible
-        self.left = times
-        self.only_adds = only_adds
-
-
-class Chooser(Protocol):
-    """Decides what happens next."""
-
-    def choose(self, options: list[Event]) -> int:
-        """Return the index of one of the options, of which there is at least one."""
-        ...
 
 
 class World:
@@ -90,6 +46,7 @@ class World:
     Attributes:
         clock: virtual time.
         loop: the loop.
+        loops: it, and those of ``another_loop``.
         time_passes: whether timers may ring between any two handles, or only while no handle is ready.
         trace: what happened so far: names of events; ``""`` for a handle of the loop, ``"@2"`` for one out of turn.
         reports: what asyncio would have logged.
@@ -100,7 +57,9 @@ class World:
             raise ValueError("eager=True needs Python 3.12 or newer: there is no eager task factory before")
         self.clock = VirtualClock()
         self.reports: list[str] = []
-        self.loop = StepLoop(self.clock, self.reports.append)
+        self._eager = eager
+        self.loops: list[StepLoop] = []
+        self._loop_turns: list[tuple[StepLoop, Event]] = []
         self.time_passes: Literal["anywhere", "when idle"] = "when idle"
         self.trace: list[str] = []
         self._events: dict[str, Event] = {}
@@ -110,13 +69,35 @@ class World:
         self._reduced = reduced and not eager
         self._turn = Event("", self._run_first, times=_ENDLESS)
         self._clock_moves = Event(TIME_PASSES, self._pass_time, times=_ENDLESS)
-        if sys.version_info >= (3, 12) and eager:
-            self.loop.set_task_factory(asyncio.eager_task_factory)
+        self.loop = self._make_loop()
 
     # ---- what a scenario says ----
 
+    def another_loop(self, name: str) -> StepLoop:
+        """Return one more loop of this world, as if in a thread of its own that runs while the others stand still.
+
+        The loops take turns, handle by handle, in every order. What is finer than a handle, the interpreter changing
+        threads in the middle of one, is not explored; nor is any schedule left out as redundant. A loop that is given
+        a callback from another, other than by ``call_soon_threadsafe``, refuses it.
+
+        Args:
+            name: of the loop; that it runs one of its handles is the event "``name`` runs".
+        """
+        loop = self._make_loop()
+        for every in self.loops:
+            every.keep_to_itself()
+        turn = Event(f"{name} runs", partial(self._run_first_of, loop), times=_ENDLESS)
+        self._loop_turns.append((loop, turn))
+        self._reduced = False
+        return loop
+
     def caller(
-        self, name: str, function: Callable[[], Coroutine[Any, Any, object]], *, after: Caller | None = None
+        self,
+        name: str,
+        function: Callable[[], Coroutine[Any, Any, object]],
+        *,
+        after: Caller | None = None,
+        loop: StepLoop | None = None,
     ) -> Caller:
         """Have a task run ``function()``, starting at any moment.
 
@@ -125,10 +106,11 @@ class World:
             function: what it does. An exception that it raises is kept in the caller and reported to nobody.
             after: another caller who starts earlier. Callers who all do the same are told apart by nothing but their
                 names: an order spares the explorer the schedules in which only the names are exchanged.
+            loop: on which it runs; the world's first without.
         """
-        caller = Caller(name, function, self.loop)
+        caller = Caller(name, function, self.loop if loop is None else loop)
         started = None if after is None else lambda: after.task is not None
-        self.event(f"{name} starts", caller.start, when=started).only_adds = True
+        self.event(f"{name} starts", partial(self._act_on, caller.loop, caller.start), when=started).only_adds = True
         return caller
 
     def may_cancel(self, *callers: Caller, times: int = 1) -> None:
@@ -137,7 +119,7 @@ class World:
 
         def cancel(caller: Caller) -> None:
             budget[0] -= 1
-            caller.cancel()
+            self._act_on(caller.loop, caller.cancel)
 
         def is_possible(caller: Caller) -> bool:
             return budget[0] > 0 and caller.is_running
@@ -172,7 +154,8 @@ class World:
                 and "``name`` fails", of which one happens, or none if the wait is cancelled before.
             outcomes: by the words for them.
         """
-        future: asyncio.Future[Any] = self.loop.create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
         names = [f"{name} {word}" for word in outcomes]
 
         def end(result: T | BaseException) -> None:
@@ -181,19 +164,26 @@ class World:
             else:
                 future.set_result(result)
 
-        for event, result in zip(names, outcomes.values(), strict=True):
-            self.event(event, partial(end, result), when=lambda: not future.done()).only_adds = True
+        if taken := [event for event in names if event in self._events]:
+            # A caller's errors are reported to nobody, and this is one of the scenario's author.
+            self.reports.append(f"two wait for {taken[0]!r} at once: give each a name of his own")
+        mine: dict[str, Event] = {}
         try:
+            for event, result in zip(names, outcomes.values(), strict=True):
+                act = partial(self._act_on, loop, end, result)
+                mine[event] = self.event(event, act, when=lambda: not future.done())
+                mine[event].only_adds = True
             ended: T = await future
             return ended
         finally:
-            for event in names:
-                self._events.pop(event, None)
+            for name_of_event, event_of_mine in mine.items():
+                if self._events.get(name_of_event) is event_of_mine:  # somebody may wait under that name anew
+                    del self._events[name_of_event]
 
     def pass_time(self, seconds: float) -> None:
         """Move the clock; timers that are due become ready."""
         self.clock.advance(seconds)
-        self.loop.ring()
+        self._ring()
 
     def always(self, check: Callable[[], object]) -> None:
         """Have ``check()`` called after every step; it raises if something is wrong."""
@@ -228,7 +218,8 @@ class World:
                     self._clear_away(failed=failed)
         finally:
             asyncio._set_running_loop(outer)  # noqa: SLF001  # the same
-            self.loop.close()
+            for loop in self.loops:
+                loop.close()
 
     def _go_on(self, chooser: Chooser) -> None:
         choose, checks, trace, handles = chooser.choose, self._checks, self.trace, self.loop.ready()
@@ -258,22 +249,37 @@ class World:
 
     def _options(self) -> list[Event]:
         """Return what may happen next; a handle of the loop comes first."""
-        ready = self.loop.ready()
+        ready: Sized = self.loop.ready()
         options = [self._turn] if ready else []
         if self._permuted and len(ready) > 1:
             options += [
                 Event(f"@{place}", partial(self._run_out_of_turn, place), times=_ENDLESS)
                 for place in range(1, len(ready))
             ]
+        if self._loop_turns:
+            turns = [turn for loop, turn in self._loop_turns if loop.ready()]
+            options += turns
+            ready = ready or turns
         options += [event for event in self._events.values() if event.is_possible is None or event.is_possible()]
-        if (not ready or self.time_passes == "anywhere") and self.loop.next_timer() is not None:
-            if not options and not asyncio.all_tasks(self.loop):
+        if (not ready or self.time_passes == "anywhere") and self._next_timer() is not None:
+            if not options and not any(map(asyncio.all_tasks, self.loops)):
                 return []  # nobody is there any more for whom it could ring
             options.append(self._clock_moves)
         return options
 
     def _run_first(self) -> None:
         self.loop.ready().popleft()._run()  # noqa: SLF001  # what a loop does with a handle
+
+    def _run_first_of(self, loop: StepLoop) -> None:
+        self._act_on(loop, loop.ready().popleft()._run)  # noqa: SLF001  # what a loop does with a handle
+
+    def _act_on(self, loop: asyncio.AbstractEventLoop, act: Callable[..., object], *args: object) -> None:
+        """Act as if in the thread of ``loop``."""
+        asyncio._set_running_loop(loop)  # noqa: SLF001  # asyncio's own word for a loop that is not the usual one
+        try:
+            act(*args)
+        finally:
+            asyncio._set_running_loop(self.loop)  # noqa: SLF001  # the same
 
     def _run_out_of_turn(self, place: int) -> None:
         handles = self.loop.ready()
@@ -282,16 +288,30 @@ class World:
         handle._run()  # noqa: SLF001  # what a loop does with a handle
 
     def _pass_time(self) -> None:
-        moment = self.loop.next_timer()
+        moment = self._next_timer()
         assert moment is not None
         self.clock.advance_to(moment)
-        self.loop.ring()
+        self._ring()
+
+    def _next_timer(self) -> float | None:
+        return min((moment for loop in self.loops if (moment := loop.next_timer()) is not None), default=None)
+
+    def _ring(self) -> None:
+        for loop in self.loops:
+            loop.ring()
+
+    def _make_loop(self) -> StepLoop:
+        loop = StepLoop(self.clock, self.reports.append)
+        if sys.version_info >= (3, 12) and self._eager:
+            loop.set_task_factory(asyncio.eager_task_factory)
+        self.loops.append(loop)
+        return loop
 
     def _end(self) -> None:
-        left = sorted(f"task: {describe_task(task)}" for task in asyncio.all_tasks(self.loop))
+        left = sorted(f"task: {describe_task(task)}" for loop in self.loops for task in asyncio.all_tasks(loop))
         if left:
             left.insert(0, "deadlock: nothing can happen any more, yet these wait")
-        elif (moment := self.loop.next_timer()) is not None:
+        elif (moment := self._next_timer()) is not None:
             left.append(f"a timer is armed for {moment:g} s, and nobody is there for whom it could ring")
         left += self.reports
         if left:
@@ -304,52 +324,10 @@ class World:
         self._checks.clear()
         self._last_checks.clear()
         self._events.clear()
-        for _ in range(3 if failed else 0):
-            for task in asyncio.all_tasks(self.loop):
-                task.cancel()
+        for loop in self.loops * (3 if failed else 0):
+            for task in asyncio.all_tasks(loop):
+                self._act_on(loop, task.cancel)
             left = _LONGEST_RUN
-            while left and self.loop.ready():
+            while left and loop.ready():
                 left -= 1
-                self._run_first()
-
-
-class Caller:
-    """A task of a scenario that starts when the explorer says so.
-
-    Attributes:
-        name: its name.
-        task: ``None`` until it has started.
-        was_cancelled: whether the environment has cancelled it.
-    """
-
-    __slots__ = ("_function", "_loop", "name", "task", "was_cancelled")
-
-    def __init__(
-        self, name: str, function: Callable[[], Coroutine[Any, Any, object]], loop: asyncio.AbstractEventLoop
-    ) -> None:
-        self.name = name
-        self.task: asyncio.Task[object] | None = None
-        self.was_cancelled = False
-        self._function = function
-        self._loop = loop
-
-    @property
-    def is_running(self) -> bool:
-        """Whether it has started and not ended."""
-        return self.task is not None and not self.task.done()
-
-    def start(self) -> None:
-        """Start the task."""
-        self.task = self._loop.create_task(self._quietly(), name=self.name)
-
-    def cancel(self) -> None:
-        """Cancel the task."""
-        assert self.task is not None
-        self.was_cancelled = True
-        self.task.cancel()
-
-    async def _quietly(self) -> object:
-        try:
-            return await self._function()
-        except Exception:  # whoever wants to know looks at what the function recorded
-            return None
+                self._run_first_of(loop)

@@ -1,34 +1,62 @@
-"""``python -m tests.exploration``: every scenario exhausted, how many schedules that took, and how long."""
+"""``python -m tests.exploration``: every scenario exhausted, how many schedules that took, and how long.
+
+As many scenarios at once as there are cores; the largest take some minutes each.
+"""
 
 from __future__ import annotations
 
+import argparse
 import logging
+import os
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 
-from coalesce_kit.testing.explorer import ScheduleFailedError, explore
+from coalesce_kit.testing.explorer import Exploration, ScheduleFailedError, explore
 from tests.exploration.scenarios import CASES
 
 MOST_SCHEDULES = 1_000_000
 
 
-def main() -> int:
-    """Print the table, of all scenarios or of those whose name has the argument in it; return how many failed."""
+def look_into(name: str, most: int) -> tuple[Exploration | str, float]:
+    """Exhaust a scenario, or take a sample if it is larger; return what was found, and the seconds that it took."""
     logging.disable(logging.CRITICAL)
-    wanted = " ".join(sys.argv[1:])
+    case, started = CASES[name], time.process_time()
+    found: Exploration | str
+    try:
+        if case.samples:
+            found = explore(case.build(), search="priorities", most_schedules=min(case.samples, most))
+        else:
+            found = explore(case.build(), most_schedules=most)
+    except ScheduleFailedError as error:
+        found = f"after {error.schedules}: {error}"
+    return found, time.process_time() - started
+
+
+def main() -> int:
+    """Print the table; return how many scenarios failed."""
+    parser = argparse.ArgumentParser(prog="python -m tests.exploration", description=__doc__)
+    parser.add_argument("wanted", nargs="*", help="words that the name of a scenario contains; all without")
+    parser.add_argument("--most", type=int, default=MOST_SCHEDULES, help="schedules after which one is only sampled")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="scenarios at once")
+    parser.add_argument("--markdown", action="store_true", help="as the table of docs/concepts/proof.md")
+    options = parser.parse_args()
+    row = "| {4} | {0} | {1} | {2} |" if options.markdown else "{0:>9}  {1:9}  {2:>7}  {3:>7}  {4}"
+    print(row.format("schedules", "", "longest", "seconds", "scenario"))
+    if options.markdown:
+        print("|---|---:|---|---:|")
+    names = [name for name in CASES if " ".join(options.wanted) in name]
     failed = 0
-    print(f"{'schedules':>9}  {'':9}  {'longest':>7}  {'seconds':>7}  scenario")
-    for name in (name for name in CASES if wanted in name):
-        started = time.process_time()
-        try:
-            explored = explore(CASES[name].build(), most_schedules=MOST_SCHEDULES)
-        except ScheduleFailedError as error:
-            failed += 1
-            print(f"{error.schedules:>9}  {'FAILED':9}  {'':7}  {'':7}  {name}\n{error}", flush=True)
-            continue
-        how = "exhausted" if explored.exhausted else "sampled"
-        seconds = time.process_time() - started
-        print(f"{explored.schedules:>9}  {how:9}  {explored.longest:>7}  {seconds:>7.1f}  {name}", flush=True)
+    with ProcessPoolExecutor(options.jobs) as pool:
+        results = pool.map(partial(look_into, most=options.most), names)
+        for name, (found, seconds) in zip(names, results, strict=True):
+            if isinstance(found, str):
+                failed += 1
+                print(row.format("", "FAILED", "", f"{seconds:.1f}", name), found, sep="\n", flush=True)
+            else:
+                how = "exhausted" if found.exhausted else "sampled"
+                print(row.format(found.schedules, how, found.longest, f"{seconds:.1f}", name), flush=True)
     return failed
 
 

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from coalesce_kit.errors import CoalescerClosedError, FetchCancelledError, WaitTimeoutError
 from coalesce_kit.stats.counters import Counters
-from tests.exploration.history import History, OriginError
+from tests.exploration.history import NEVER, Answer, History, OriginError
+from tests.model import Model
 
 _SAME_MOMENT = 1e-6
 _THE_SUM = ("cache_hits", "stale_hits", "coalesced_requests", "led_requests", "rejected_requests")
 _TWICE = ("led_requests", "coalesced_requests", "fetches", "fetch_errors", "fetch_cancelled", "wait_timeouts")
+
+
+def answers_are_answers(history: History) -> None:
+    """Who gets something gets what a fetch of his key has returned."""
+    for call in history.calls:
+        if call.ended != NEVER and call.error is None:
+            assert isinstance(call.result, Answer), f"{call.name} got {call.result!r}, which no fetch returned"
+            assert call.result.key == call.key, f"{call.name} asked for {call.key} and got {call.result}"
 
 
 def g01_one_flight(history: History) -> None:
@@ -22,12 +33,14 @@ def g01_one_flight(history: History) -> None:
         for first in history.fetches[: second.number - 1]:
             if first.key != second.key or first.leader is None or not first.began < leader.began < first.ended:
                 continue
+            if first.leader.loop is not leader.loop:
+                continue
             if second.began > first.ended or history.invalidated(first.key, first.began, second.began):
                 continue
             if second.began_at - first.leader.began_at > history.max_flight_seconds:
                 continue
             for waiting in history.calls:
-                was_there = waiting.began < leader.began < second.began < waiting.ended
+                was_there = waiting.loop is leader.loop and waiting.began < leader.began < second.began < waiting.ended
                 assert not was_there or waiting.answer != first.number, (
                     f"G1: {leader.name} led fetch {second.number} while {waiting.name} waited for fetch {first.number}"
                 )
@@ -158,6 +171,35 @@ def closed_is_closed(history: History) -> None:
         assert refused or call.began < history.closed, f"{call.name} began after closing and was not refused"
 
 
+def as_the_model_says(history: History) -> None:
+    """Told what happened in its order, the reference model finds nothing that cannot be."""
+    if history.rules is None:
+        return
+    model = Model(history.rules)
+    for _, tell in sorted(_events(history, model), key=lambda event: event[0]):
+        tell()
+
+
+def _events(history: History, model: Model) -> Iterator[tuple[int, Callable[[], object]]]:
+    """What happened, as the moment of each event and the way to tell it."""
+    none: frozenset[str] = frozenset()
+    for fetch in history.fetches:
+        number, key, is_for_a_call = fetch.number, fetch.key, fetch.for_a_call
+        begin = partial(model.fetch_begins, number, key, fetch.began_at, tags=none, for_a_call=is_for_a_call)
+        dropped = fetch.end == "cancelled" or fetch.was_stopped
+        end = partial(model.fetch_ends, number, fetch.ended_at, failed=fetch.end == "raised", dropped=dropped)
+        yield fetch.began, begin
+        yield fetch.ended, end
+    for one in history.invalidations:
+        for key in one.keys:
+            yield one.at, partial(model.invalidate, key=key)
+    for call in history.calls:
+        yield call.began, partial(model.call_begins, call.name, call.key, call.began_at, is_refresh=call.is_refresh)
+        if call.answer is not None:
+            failed = call.error is not None
+            yield call.ended, partial(model.call_ends, call.name, call.ended_at, number=call.answer, failed=failed)
+
+
 def g19_numbers_add_up(history: History, function: Counters, coalescer: Counters) -> None:
     """Every call is in one column of the sum, every fetch in one of its own."""
     calls = sum(not call.is_refresh for call in history.calls)
@@ -177,6 +219,7 @@ def g19_numbers_add_up(history: History, function: Counters, coalescer: Counters
 
 
 OF_A_HISTORY = (
+    answers_are_answers,
     g01_one_flight,
     g02_nobody_is_hurt,
     g03_no_orphan_work,
@@ -189,5 +232,6 @@ OF_A_HISTORY = (
     closed_is_closed,
     lifetimes_are_kept,
     reads_never_go_back,
+    as_the_model_says,
 )
 """Those that hold in every scenario."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import sys
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import CodeType
 from typing import Any
 
 from coalesce_kit.backends import in_process
@@ -43,7 +45,7 @@ class Bug:
     def planted(self) -> Iterator[None]:
         """Have the bug in the package while the block runs."""
         original = getattr(self.owner, self.function)
-        source = textwrap.dedent(inspect.getsource(original))
+        source = _source_of(original)
         for old, new in self.changes:
             found = source.count(old)
             assert found == 1, f"{self.name}: {old!r} is {found} times in {original.__qualname__}"
@@ -58,6 +60,21 @@ class Bug:
             yield
         finally:
             setattr(self.owner, self.function, original)
+
+
+@functools.cache
+def _source_of(function: Any) -> str:
+    """Return the source that ``function`` was made of: once, and not what is in its file by now."""
+    source = textwrap.dedent(inspect.getsource(function))
+    compiled = compile("from __future__ import annotations\n" + source, "<source>", "exec")
+    codes = (code for code in compiled.co_consts if isinstance(code, CodeType))
+    is_the_same = any(_names_in(code) == _names_in(function.__code__) for code in codes)
+    assert is_the_same, f"{function.__qualname__} is not what is in its file any more: it was changed after the import"
+    return source
+
+
+def _names_in(code: CodeType) -> tuple[object, ...]:
+    return code.co_name, code.co_names, code.co_varnames
 
 
 _LOOP = "__import__('asyncio').get_running_loop()"
@@ -243,6 +260,20 @@ BUGS = (
         "_count_rejected",
         (("counters.rejected_requests += 1", "pass"),),
         "aclose() races a call",
+    ),
+    Bug(
+        "who waits gets nothing",
+        PendingRequest,
+        "_decide",
+        (("future.set_result(outcome)", "future.set_result(outcome if future is next(iter(callers)) else None)"),),
+        "leader and 2 waiters, 1 cancel",
+    ),
+    Bug(
+        "one table of flights for all loops",
+        RequestCoalescer,
+        "get_or_fetch",
+        (("self._tables.get(loop)", "next(iter(self._tables.values()), None)"),),
+        "two loops, 2 callers",
     ),
     Bug(
         "closing refuses nobody",

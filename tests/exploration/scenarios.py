@@ -330,6 +330,22 @@ def finishing() -> Scenario:
     return scenario
 
 
+def two_loops(cancels: int = 0, *, invalidations: int = 1, second: str = "xy", **options: object) -> Scenario:
+    """Callers of one key on two loops that take turns, and an invalidation: fetches per loop, one cache."""
+    odds = Odds(fails=False, ttl=1000, **options)
+
+    def scenario(world: World) -> None:
+        stage = odds.on(world, max_wait_seconds=None)
+        other = world.another_loop("second")
+        here, there = stage.callers("a"), stage.callers(*second, loop=other)
+        if cancels:
+            stage.may_cancel([*here, *there], times=cancels)
+        if invalidations:
+            stage.invalidates()
+
+    return scenario
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """One row of the table.
@@ -337,13 +353,16 @@ class Case:
     Attributes:
         build: makes the scenario.
         large: too large to be exhausted in the ordinary tests: sampled there, exhausted with the larger budget.
+        samples: too large to be exhausted at all: how many schedules are sampled with the larger budget.
     """
 
     build: Callable[[], Scenario]
     large: bool = False
+    samples: int = 0
 
 
 CASES: dict[str, Case] = {
+    # What a fetch does is in every scenario: it succeeds or, unless its stage says otherwise, fails.
     "leader and 2 waiters, 2 cancels, 1 invalidation": Case(lambda: callers(3, cancels=2), large=True),
     "leader and 2 waiters, 1 cancel, 1 invalidation": Case(lambda: callers(3, cancels=1), large=True),
     "leader and 2 waiters, 2 cancels": Case(lambda: callers(3, cancels=2, invalidations=0), large=True),
@@ -376,4 +395,9 @@ CASES: dict[str, Case] = {
     "a fetch times out": Case(fetch_times_out, large=True),
     "zombies, 2 cancels": Case(zombies, large=True),
     "on_abandon=finish, 2 cancels": Case(finishing, large=True),
+    "two loops, 2 callers": Case(lambda: two_loops(second="x", invalidations=0)),
+    "two loops, 2 callers, 1 invalidation": Case(lambda: two_loops(second="x"), large=True),
+    "two loops, 2 callers, 1 cancel": Case(lambda: two_loops(1, second="x", invalidations=0), large=True),
+    "two loops, 3 callers": Case(lambda: two_loops(invalidations=0), large=True),
+    "two loops, 3 callers, 1 cancel, 1 invalidation": Case(lambda: two_loops(1), large=True, samples=20_000),
 }

@@ -13,9 +13,12 @@ from coalesce_kit.backends.flight import current_flight
 from coalesce_kit.backends.in_process import RequestCoalescer
 from coalesce_kit.decorators.workings import WORKINGS
 from coalesce_kit.defaults import reset_for_tests
-from coalesce_kit.testing.world import Caller, World
+from coalesce_kit.testing.events import Caller
+from coalesce_kit.testing.step_loop import StepLoop
+from coalesce_kit.testing.world import World
 from tests.exploration import invariants
 from tests.exploration.history import Answer, Call, Fetch, History, Invalidation, OriginError
+from tests.model import Rules
 
 calling: ContextVar[Call | None] = ContextVar("calling", default=None)
 """The call in whose context something runs."""
@@ -24,6 +27,17 @@ calling: ContextVar[Call | None] = ContextVar("calling", default=None)
 def _refreshes() -> bool:
     flight = current_flight.get()
     return flight is not None and flight.terms.refresh
+
+
+def rules_of(policy: CachePolicy) -> Rules:
+    """The windows of a policy, for the reference model."""
+    return Rules(
+        ttl=policy.ttl,
+        stale_while_revalidate=policy.stale_while_revalidate,
+        stale_if_error=policy.stale_if_error,
+        error_ttl=max(policy.error_ttl.values(), default=0.0),
+        waits_while_stale=bool(policy.stale_wait_seconds),
+    )
 
 
 class Odds:
@@ -63,6 +77,7 @@ class Odds:
         if limits:
             coalesce_kit.defaults._state.coalescer = RequestCoalescer(**limits)
         history = History(
+            rules=rules_of(self._policy),
             fresh_seconds=self._policy.ttl,
             usable_seconds=self._policy.ttl + max(self._policy.stale_while_revalidate, self._policy.stale_if_error),
             error_seconds=max(self._policy.error_ttl.values(), default=0.0),
@@ -124,11 +139,13 @@ class Stage:
 
     # ---- what may happen ----
 
-    def callers(self, *names: str, key: str = "nba", after: Caller | None = None) -> list[Caller]:
+    def callers(
+        self, *names: str, key: str = "nba", after: Caller | None = None, loop: StepLoop | None = None
+    ) -> list[Caller]:
         """Callers of one key, who start in this order."""
         callers: list[Caller] = []
         for name in names:
-            after = self.world.caller(name, lambda name=name: self.call(name, key), after=after)
+            after = self.world.caller(name, lambda name=name: self.call(name, key), after=after, loop=loop)
             callers.append(after)
         return callers
 
@@ -171,7 +188,8 @@ class Stage:
         self.history.end_fetch(fetch, None, self.now)
 
     async def call(self, name: str, key: str, *, is_refresh: bool = False) -> Answer:
-        call = self.history.begin_call(name, key, self.now, is_refresh=is_refresh)
+        loop = asyncio.get_running_loop()
+        call = self.history.begin_call(name, key, self.now, is_refresh=is_refresh, loop=loop)
         before = calling.set(call)
         result, error = None, None
         try:
@@ -208,7 +226,7 @@ class Stage:
         gauges = workings.gauges()
         left = {
             "flights": len(self.coalescer.flights()),
-            "slots": len(self.coalescer._pending),
+            "slots": sum(len(table.pending) for table in self.coalescer._open_tables()),
             "flights counted": workings.counters.in_flight,
             "waiters": gauges.waiters,
             "keys with tickets": len(workings._tickets),

@@ -11,8 +11,8 @@ import sys
 import pytest
 
 from coalesce_kit.clock import clock
+from coalesce_kit.testing.events import DeadEndError
 from coalesce_kit.testing.explorer import NotReplayableError, ScheduleFailedError, explore, replay
-from coalesce_kit.testing.world import DeadEndError
 
 
 async def suspend(times):
@@ -60,6 +60,64 @@ def test_the_count_of_two_tasks(suspensions):
     """The second starts before any turn of the first or after its last: k + 2 schedules, twice if either is first."""
     assert explore(two_tasks(suspensions), reduced=False).schedules == 2 * (suspensions + 2)
     assert explore(two_tasks(suspensions, in_order=True), reduced=False).schedules == suspensions + 2
+
+
+@pytest.mark.parametrize("suspensions", [0, 1, 3])
+def test_the_count_of_two_loops(suspensions):
+    """Two loops with a task each, k steps in order on either: as many schedules as ways to shuffle them, C(2k, k)."""
+
+    def scenario(world):
+        world.caller("a", lambda: suspend(suspensions))
+        world.caller("b", lambda: suspend(suspensions), loop=world.another_loop("second"))
+
+    steps = suspensions + 2
+    assert explore(scenario).schedules == math.comb(2 * steps, steps)
+
+
+def test_loops_of_a_world_share_its_time_and_nothing_else():
+    """Tasks run on the loop of their caller, timers of all loops ring in order, and what is left on one is found."""
+    order = []
+
+    def scenario(world):
+        second = world.another_loop("second")
+
+        async def sleep(name, seconds):
+            await asyncio.sleep(seconds)
+            order.append((name, asyncio.get_running_loop() is second, clock.now()))
+
+        world.caller("a", lambda: sleep("a", 2))
+        world.caller("b", lambda: sleep("b", 1), loop=second)
+
+    assert replay(scenario, "").trace.count("time passes") == 2
+    assert order == [("b", True, 1.0), ("a", False, 2.0)]
+
+    def stuck(world):
+        world.caller("b", asyncio.Event().wait, loop=world.another_loop("second"))
+
+    with pytest.raises(DeadEndError, match="task: b"):
+        replay(stuck, "b starts, second runs")
+
+
+def test_a_loop_is_not_to_be_called_from_another():
+    """What would be a race between threads, a callback handed to another thread's loop, is refused."""
+
+    def scenario(world, *, safely):
+        second = world.another_loop("second")
+        done = []
+
+        async def hand_over():
+            getattr(second, "call_soon_threadsafe" if safely else "call_soon")(done.append, "done")
+
+        world.caller("a", hand_over)
+
+        def check():
+            assert done, "it was not handed over"
+
+        world.at_rest(check)
+
+    explore(lambda world: scenario(world, safely=True))
+    with pytest.raises(ScheduleFailedError, match="it was not handed over"):
+        explore(lambda world: scenario(world, safely=False))
 
 
 def test_a_reduced_search_sees_the_same():
@@ -243,6 +301,23 @@ def test_a_check_after_every_step():
     with pytest.raises(ScheduleFailedError, match="negative") as failure:
         explore(scenario)
     assert failure.value.trace == "take, take again"
+
+
+def test_what_is_waited_for_may_have_the_name_of_what_has_come():
+    """Somebody who begins to wait under a name that is free again is not forgotten when the first has read his."""
+    got = []
+
+    def scenario(world):
+        async def read():
+            got.append(await world.outcome("page", {"comes": len(got)}))
+
+        first = world.caller("first", read)
+        world.caller("second", read, after=first)
+
+    world = replay(scenario, "first starts, 1, second starts, page comes, 1")
+    assert world.trace.count("page comes") == len(got) == 2
+    with pytest.raises(DeadEndError, match="two wait for 'page comes' at once"):  # both at once
+        replay(scenario, "first starts, second starts, 2")
 
 
 def test_time_passes_to_the_next_timer():

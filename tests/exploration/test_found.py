@@ -1,7 +1,12 @@
-"""What the exploration has found in the package as it stood: each bug with the schedule that showed it."""
+"""What the exploration and the reference model have found in the package as it stood, each with what showed it."""
 
 from __future__ import annotations
 
+import asyncio
+
+import pytest
+
+from coalesce_kit import CachePolicy, coalesced
 from coalesce_kit.testing.explorer import replay
 from tests.exploration.scenarios import CASES
 
@@ -14,3 +19,28 @@ def test_a_cancellation_catches_up_with_a_recursion():
     functions went on calling each other for ever, for a caller who had gone.
     """
     replay(CASES["recursion in a cycle, 1 cancel"].build(), "b starts, 1, cancel b")
+
+
+@pytest.mark.usefixtures("virtual_time")
+async def test_a_remembered_failure_is_not_tried_again():
+    """A failure that a refresh brought is the answer until its time is over, and nobody fetches meanwhile.
+
+    A failed refresh puts off the next try of what is kept. What was kept by then was the failure itself, so its readers
+    began to refresh it as soon as the put-off was over: an upstream that was to be left alone for long was asked once a
+    second. The state machine beside the reference model found it: refresh, it fails, call.
+    """
+    fetches = 0
+
+    @coalesced(policy=CachePolicy(ttl=60, error_ttl={LookupError: 30}))
+    async def odds():
+        nonlocal fetches
+        fetches += 1
+        raise LookupError("not yet")
+
+    with pytest.raises(LookupError):
+        await odds.refresh()
+    for _ in range(5):
+        await asyncio.sleep(5)
+        with pytest.raises(LookupError):
+            await odds()
+    assert fetches == 1

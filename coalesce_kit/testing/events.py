@@ -1,0 +1,95 @@
+"""What a scenario is made of: callers, and events of which somebody decides when they happen."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+
+class DeadEndError(AssertionError):
+    """A run came to rest in a state that no run may end in, or did not come to rest at all."""
+
+
+class RedundantRunError(Exception):
+    """Whatever can happen next was tried earlier in another run, and would make no difference later."""
+
+
+class Event:
+    """Something that the environment may do next.
+
+    Attributes:
+        name: how a trace calls it.
+        act: does it.
+        is_possible: whether it may happen now; ``None`` for yes.
+        left: how often it may still happen.
+        only_adds: all that it does is to make one more handle ready.
+    """
+
+    __slots__ = ("act", "is_possible", "left", "name", "only_adds")
+
+    def __init__(
+        self,
+        name: str,
+        act: Callable[[], object],
+        is_possible: Callable[[], bool] | None = None,
+        *,
+        times: float = 1,
+        only_adds: bool = False,
+    ) -> None:
+        self.name = name
+        self.act = act
+        self.is_possible = is_possible
+        self.left = times
+        self.only_adds = only_adds
+
+
+class Chooser(Protocol):
+    """Decides what happens next."""
+
+    def choose(self, options: list[Event]) -> int:
+        """Return the index of one of the options, of which there is at least one."""
+        ...
+
+
+class Caller:
+    """A task of a scenario that starts when the explorer says so.
+
+    Attributes:
+        name: its name.
+        loop: on which it runs.
+        task: ``None`` until it has started.
+        was_cancelled: whether the environment has cancelled it.
+    """
+
+    __slots__ = ("_function", "loop", "name", "task", "was_cancelled")
+
+    def __init__(
+        self, name: str, function: Callable[[], Coroutine[Any, Any, object]], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self.name = name
+        self.task: asyncio.Task[object] | None = None
+        self.was_cancelled = False
+        self._function = function
+        self.loop = loop
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has started and not ended."""
+        return self.task is not None and not self.task.done()
+
+    def start(self) -> None:
+        """Start the task."""
+        self.task = self.loop.create_task(self._quietly(), name=self.name)
+
+    def cancel(self) -> None:
+        """Cancel the task."""
+        assert self.task is not None
+        self.was_cancelled = True
+        self.task.cancel()
+
+    async def _quietly(self) -> object:
+        try:
+            return await self._function()
+        except Exception:  # whoever wants to know looks at what the function recorded
+            return None

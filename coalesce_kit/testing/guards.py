@@ -1,0 +1,146 @@
+"""Guards: what has to be true of decorated functions while a block of a test runs.
+
+::
+
+    with assert_single_flight(fixtures):
+        await asyncio.gather(*(fixtures("nfl") for _ in range(100)))
+
+    with assert_results_unchanged():
+        await handle(request)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import functools
+import pickle
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from ..defaults import Decorated, decorated_functions
+
+_SHOWN = 300
+
+
+@contextmanager
+def assert_single_flight(*functions: Callable[..., Any]) -> Iterator[None]:
+    """Fail if two fetches of one key run at the same moment while the block runs.
+
+    Args:
+        functions: decorated functions; every one that lives at the beginning of the block without.
+
+    An invalidation, ``forget`` and an over-age fetch allow a second fetch beside the first: not for tests with those.
+
+    Raises:
+        AssertionError: at the end of the block, with the keys and how many fetches of each ran at once.
+    """
+    most: Counter[tuple[str, str]] = Counter()
+    running: Counter[tuple[str, str]] = Counter()
+
+    def watch(function: Decorated, origin: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(origin)
+        async def counted(*args: Any, **kwargs: Any) -> Any:
+            key = function.name, function.text_of_call(args, kwargs)
+            running[key] += 1
+            most[key] = max(most[key], running[key])
+            try:
+                return await origin(*args, **kwargs)
+            finally:
+                running[key] -= 1
+
+        return counted
+
+    with _watching(functions, watch):
+        yield
+    crowded = [f"{count} fetches at once of {key} ({name})" for (name, key), count in most.items() if count > 1]
+    if crowded:
+        raise AssertionError("\n  ".join(["not a single flight:", *crowded]))
+
+
+@contextmanager
+def assert_results_unchanged(*functions: Callable[..., Any]) -> Iterator[None]:
+    """Fail if what a fetch returned while the block ran was changed by somebody by the end of it.
+
+    All callers of one key share one object, unless ``copy=`` was given: whoever changes it does so for everybody.
+
+    Args:
+        functions: decorated functions; every one that lives at the beginning of the block without.
+
+    A result is compared with a deep copy, or by its pickle where its copies are not equal to it. What can neither be
+    copied nor pickled is not watched.
+
+    Raises:
+        AssertionError: at the end of the block, with the keys, and each result before and after.
+    """
+    seen: list[tuple[str, object, Callable[[object], bool], str]] = []
+
+    def watch(function: Decorated, origin: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(origin)
+        async def noted(*args: Any, **kwargs: Any) -> Any:
+            result = await origin(*args, **kwargs)
+            is_as_it_was = _memory_of(result)
+            if is_as_it_was is not None:
+                key = f"{function.text_of_call(args, kwargs)} ({function.name})"
+                seen.append((key, result, is_as_it_was, _shown(result)))
+            return result
+
+        return noted
+
+    with _watching(functions, watch):
+        yield
+    changed = [
+        f"{key}: {before} is now {_shown(result)}"
+        for key, result, is_as_it_was, before in seen
+        if not is_as_it_was(result)
+    ]
+    if changed:
+        raise AssertionError("\n  ".join(["a result that callers share was changed, for all of them:", *changed]))
+
+
+@contextmanager
+def _watching(
+    functions: tuple[Callable[..., Any], ...], watch: Callable[[Decorated, Callable[..., Any]], Callable[..., Any]]
+) -> Iterator[None]:
+    with ExitStack() as undoing:
+        for function in _behind(functions):
+            undoing.callback(function.exchange_origin(functools.partial(watch, function)))
+        yield
+
+
+def _behind(functions: tuple[Callable[..., Any], ...]) -> list[Decorated]:
+    """Return what stands behind decorated functions; behind every one that lives if none is given."""
+    if not functions:
+        return decorated_functions()
+    behind = []
+    for function in functions:
+        found: Decorated | None = getattr(function, "__coalesced__", None)
+        if found is None:
+            raise TypeError(f"a decorated function was expected, not {function!r}")
+        behind.append(found)
+    return behind
+
+
+def _memory_of(result: object) -> Callable[[object], bool] | None:
+    """Return what tells later whether ``result`` is as it is now; ``None`` if nothing can."""
+    with contextlib.suppress(Exception):  # the user's __deepcopy__ or __eq__ may do anything
+        remembered = copy.deepcopy(result)
+        if remembered is result:
+            return None  # nobody can change it
+        if bool(remembered == result):
+            return lambda later: bool(remembered == later)
+    try:
+        pickled = pickle.dumps(result)
+    except Exception:  # what it may be made of is endless
+        return None
+    return lambda later: pickle.dumps(later) == pickled
+
+
+def _shown(result: object) -> str:
+    try:
+        text = repr(result)
+    except Exception:  # a user's __repr__ may do anything
+        text = f"<unprintable {type(result).__name__}>"
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"

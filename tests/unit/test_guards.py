@@ -1,0 +1,196 @@
+"""The guards of the test kit: they fail when what they guard is broken, and only then, and leave nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+
+import pytest
+
+from coalesce_kit import coalesced
+from coalesce_kit.testing.guards import assert_results_unchanged, assert_single_flight
+from tests.fakes import Origin, start, turns
+
+
+async def test_one_fetch_for_a_crowd_is_a_single_flight():
+    """A hundred callers of a few keys, and every key is fetched once at a time."""
+
+    @coalesced
+    async def odds(league):
+        await asyncio.sleep(0)
+        return league
+
+    with assert_single_flight(odds):
+        await asyncio.gather(*(odds(f"league {number % 3}") for number in range(100)))
+        await odds("league 1")
+
+
+async def test_two_fetches_of_one_key_at_once_are_found():
+    """The guard names the key that was fetched beside itself."""
+    origin = Origin()
+
+    @coalesced
+    async def odds(league):
+        return await origin(league)
+
+    async def fetch_twice():
+        with assert_single_flight():
+            calls = start(odds("nba"))
+            await turns()
+            odds.invalidate("nba")
+            calls += start(odds("nba"))
+            await turns()
+            origin.answer()
+            origin.answer()
+            await asyncio.gather(*calls)
+
+    with pytest.raises(AssertionError, match=r"2 fetches at once of .*odds\(league='nba'\) \(.*odds\)"):
+        await fetch_twice()
+
+
+async def test_a_changed_result_is_found():
+    """A test that changes what others share fails, with the value before and after."""
+
+    @coalesced(ttl=60)
+    async def fixtures(league):
+        return [league]
+
+    async def change():
+        with assert_results_unchanged(fixtures):
+            (await fixtures("nba")).append("mine")
+
+    with pytest.raises(AssertionError, match=r"fixtures.*: \['nba'\] is now \['nba', 'mine'\]"):
+        await change()
+
+
+async def test_a_changed_result_that_is_not_kept_is_found():
+    """Those who waited for one fetch share its result, too."""
+
+    @coalesced
+    async def fixtures(self_like):
+        return {"rows": [self_like]}
+
+    async def change():
+        with assert_results_unchanged():
+            first, _ = await asyncio.gather(fixtures("a"), fixtures("a"))
+            first["rows"].clear()
+
+    with pytest.raises(AssertionError, match="a result that callers share was changed"):
+        await change()
+
+
+class Odds:
+    """Equal to itself only."""
+
+    def __init__(self, price):
+        self.price = price
+
+
+async def test_results_without_equality_are_compared_by_their_pickle():
+    """An object that is equal to none of its copies is watched all the same."""
+
+    @coalesced
+    async def odds():
+        return Odds(1.9)
+
+    with assert_results_unchanged():
+        await odds()
+
+    async def change():
+        with assert_results_unchanged():
+            (await odds()).price = 2.1
+
+    with pytest.raises(AssertionError, match="Odds object"):
+        await change()
+
+
+async def test_a_changed_result_that_cannot_be_printed_is_named():
+    """A result whose repr fails is told of all the same."""
+
+    class Shy(list):
+        def __repr__(self):
+            raise RuntimeError
+
+    @coalesced
+    async def odds():
+        return Shy([1.9])
+
+    async def change():
+        with assert_results_unchanged():
+            (await odds()).append(2.1)
+
+    with pytest.raises(AssertionError, match="<unprintable Shy> is now <unprintable Shy>"):
+        await change()
+
+
+async def test_copies_may_be_changed():
+    """Where each caller has a copy of its own, it is nobody else's business what becomes of it."""
+
+    @coalesced(ttl=60, copy=copy.deepcopy)
+    async def fixtures(league):
+        return [league]
+
+    with assert_results_unchanged():
+        (await fixtures("nba")).clear()
+
+
+async def test_what_cannot_be_remembered_is_not_watched():
+    """A result that can neither be copied nor pickled, and one that nobody can change, do no harm."""
+
+    class Stubborn:
+        def __deepcopy__(self, memory):
+            raise TypeError
+
+        def __reduce_ex__(self, protocol):
+            raise TypeError
+
+        def __repr__(self):
+            raise RuntimeError
+
+    @coalesced
+    async def anything(what):
+        return (1, "two") if what else Stubborn()
+
+    with assert_results_unchanged():
+        await anything(True)
+        await anything(False)
+
+
+async def test_a_guard_is_gone_after_its_block():
+    """Functions run as before, also after guards inside guards."""
+    copies = []
+
+    class Noting(list):
+        def __deepcopy__(self, memory):
+            copies.append(self)
+            return list(self)
+
+    @coalesced
+    async def odds():
+        return Noting()
+
+    with assert_single_flight(), assert_results_unchanged(), assert_single_flight():
+        await odds()
+    assert len(copies) == 1
+    await odds()
+    assert len(copies) == 1
+
+
+async def test_methods_are_guarded():
+    """The key of a method names its instance, so two of them may fetch at once."""
+
+    class Service:
+        @coalesced
+        async def odds(self, league):
+            await asyncio.sleep(0)
+            return league
+
+    with assert_single_flight(Service.odds):
+        one, other = Service(), Service()
+        await asyncio.gather(one.odds("nba"), other.odds("nba"), one.odds("nba"))
+
+
+def test_a_guard_takes_decorated_functions():
+    """Anything else is refused by name."""
+    with pytest.raises(TypeError, match="a decorated function was expected, not"), assert_single_flight(print):
+        pass
