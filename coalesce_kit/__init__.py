@@ -10,6 +10,8 @@
 
 from __future__ import annotations
 
+import typing
+
 from .backends.in_process import PendingRequest, RequestCoalescer, detached_context
 from .cache.memory import MemoryCache
 from .cache.policy import CachePolicy
@@ -30,10 +32,13 @@ from .errors import (
     KeyDerivationError,
     KeyTemplateError,
     RecursiveFetchError,
+    RemoteFetchError,
+    StoreRefusedError,
+    StoreUnavailableError,
     UnshareableResultError,
     WaitTimeoutError,
 )
-from .protocols import CloseReport, Coalescer, Drainable, FlightInfo, FlightTerms, Ticket
+from .protocols import CloseReport, Coalescer, Codec, Drainable, FlightInfo, FlightTerms, Ticket
 from .stats.counters import CoalescerStats
 from .stats.observer import (
     FetchEnded,
@@ -45,8 +50,12 @@ from .stats.observer import (
     WaiterLeft,
 )
 from .stats.registry import RegistrySnapshot, StatsRegistry
+from .stats.version import __version__
 
-__version__ = "0.1.0"
+if typing.TYPE_CHECKING:
+    from .backends.distributed import DistributedCoalescer
+    from .store_port import LeaseStore
+    from .stores.redis import RedisStore as RedisStore
 
 __all__ = [
     "BoundFunction",
@@ -58,7 +67,9 @@ __all__ = [
     "Coalescer",
     "CoalescerClosedError",
     "CoalescerStats",
+    "Codec",
     "ConfigurationError",
+    "DistributedCoalescer",
     "Drainable",
     "Entry",
     "Explanation",
@@ -73,15 +84,19 @@ __all__ = [
     "Invalidation",
     "KeyDerivationError",
     "KeyTemplateError",
+    "LeaseStore",
     "MemoryCache",
     "Observer",
     "PendingRequest",
     "RecursiveFetchError",
     "RegistrySnapshot",
+    "RemoteFetchError",
     "RequestCoalescer",
     "S3FIFOCache",
     "StateChanged",
     "StatsRegistry",
+    "StoreRefusedError",
+    "StoreUnavailableError",
     "Ticket",
     "UnshareableResultError",
     "WaitTimeoutError",
@@ -98,3 +113,27 @@ __all__ = [
     "invalidate_tags",
     "lifespan",
 ]
+
+if not typing.TYPE_CHECKING:  # a type checker would believe in any name
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
+
+    def __getattr__(name: str) -> object:
+        """Return what is imported when it is first used: what shares over a store, which not everybody does."""
+        if name == "DistributedCoalescer":
+            from .backends.distributed import DistributedCoalescer  # noqa: PLC0415  # as said above
+
+            return DistributedCoalescer
+        if name == "LeaseStore":
+            from .store_port import LeaseStore  # noqa: PLC0415  # as said above
+
+            return LeaseStore
+        if name != "RedisStore":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        try:
+            from .stores.redis import RedisStore  # noqa: PLC0415  # its library may not be installed
+        except ImportError as error:
+            way_out = 'pip install "coalesce-kit[redis]"'
+            raise ImportError(f"RedisStore needs redis and msgspec: {way_out} ({error})") from error
+        return RedisStore

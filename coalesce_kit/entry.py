@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
@@ -239,3 +240,34 @@ class Entry(Node):
         """Note that a fetch to replace it failed, and that none is to be tried before ``until``."""
         self.failures += 1
         self.retry_at = self.refresh_at = until
+
+
+class SharedEntry(Entry):
+    """A result that this process shares with others through a store.
+
+    Attributes:
+        version: what the store calls it; ``None`` if the store does not have it.
+        generation: of the subscription, when the question was sent whose answer it is, or that confirmed it. What was
+            announced before a later generation began may not have been heard.
+        tag_versions: the versions of its tags, known before its fetch began, by the store's names of the tags.
+    """
+
+    __slots__ = ("generation", "tag_versions", "version")
+
+    def __init__(
+        self,
+        value: object,
+        *,
+        at: float,
+        lifetimes: Lifetimes,
+        error: BaseException | None = None,
+        fetch_seconds: float = 0.0,
+        tags: tuple[str, ...] = (),
+        size: float = 1,
+    ) -> None:
+        super().__init__(
+            value, at=at, lifetimes=lifetimes, error=error, fetch_seconds=fetch_seconds, tags=tags, size=size
+        )
+        self.version: str | None = None
+        self.generation = -1
+        self.tag_versions: Mapping[str, str] = {}

@@ -11,12 +11,17 @@ Each class is also the builtin that a caller who has never heard of this package
     ├── FetchCancelledError (RuntimeError)     the fetch was cancelled, you were not
     ├── CoalescerClosedError (RuntimeError)    the coalescer was closed on this loop
     ├── FetchTimeoutError (TimeoutError)       the fetch outlasted fetch_timeout_seconds
-    └── WaitTimeoutError (TimeoutError)        a waiter outlasted max_wait_seconds
+    ├── WaitTimeoutError (TimeoutError)        a waiter outlasted max_wait_seconds
+    ├── StoreUnavailableError (ConnectionError)  the store cannot be reached, or cannot answer now
+    ├── StoreRefusedError (RuntimeError)       the store answered that it will not do this
+    └── RemoteFetchError (RuntimeError)        the fetch failed in another process
 
 Whatever the wrapped function raises passes through unwrapped.
 """
 
 from __future__ import annotations
+
+from functools import partial
 
 
 class CoalesceKitError(Exception):
@@ -61,3 +66,29 @@ class FetchTimeoutError(CoalesceKitError, TimeoutError):
 
 class WaitTimeoutError(CoalesceKitError, TimeoutError):
     """This waiter waited longer than ``max_wait_seconds`` for a fetch begun by another caller."""
+
+
+class StoreUnavailableError(CoalesceKitError, ConnectionError):
+    """The store cannot be reached, or is in no state to answer. Whether an operation happened is not known."""
+
+
+class StoreRefusedError(CoalesceKitError, RuntimeError):
+    """The store was reached and will not do this: no memory left, a permission missing, a key that is no record."""
+
+
+class RemoteFetchError(CoalesceKitError, RuntimeError):
+    """The fetch that this caller waited for failed in another process, with an error that is not rebuilt here.
+
+    Attributes:
+        type_name: the error's type in that process, as ``module.qualname``.
+        origin: which process that was.
+    """
+
+    def __init__(self, message: str, *, type_name: str, origin: str) -> None:
+        super().__init__(message)
+        self.type_name = type_name
+        self.origin = origin
+
+    def __reduce__(self) -> tuple[object, ...]:
+        make = partial(RemoteFetchError, type_name=self.type_name, origin=self.origin)
+        return make, self.args, self.__dict__

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from inspect import Parameter
 from typing import Any, Literal
 
-from .errors import KeyDerivationError
+from .errors import ConfigurationError, KeyDerivationError
 from .freezing import ATOMS, DEFAULT, Freezer, Pair, Shape, UnfreezableError
+from .key_canonical import CANONICAL, Canon, require_no_address, stored_seal
 from .key_text import at_address, condensed, literal, part_of_template, sealed
 from .protocols import MAX_TEXT, Key, describe_key
 from .templates import reader_of
@@ -58,6 +59,7 @@ class KeyRecipe:
         bindings: names that the sources of the parts need beside the parameters.
         outside: the parameters that are not in the key.
         instance: whether the key holds a method's instance, by its id.
+        hides: whether a part is shown as a digest only (``!h``).
     """
 
     __slots__ = (
@@ -67,6 +69,7 @@ class KeyRecipe:
         "_separators",
         "_values",
         "bindings",
+        "hides",
         "instance",
         "name",
         "outside",
@@ -87,6 +90,7 @@ class KeyRecipe:
         self.bindings = dict(bindings)
         self.outside = tuple(outside)
         self.instance = any(part.kind == "instance" for part in parts)
+        self.hides = any(part.conversion == "h" for part in parts)
         self._literals = literals
         # A reader finds the end of a part by the first character of what follows it; the other letters of the
         # literals separate nothing, their punctuation may look as if it did.
@@ -120,9 +124,35 @@ class KeyRecipe:
         if not isinstance(key, tuple) or len(key) != 1 + 2 * len(self.parts) or id(key[0]) != id(self):
             return describe_key(key)
         try:
-            return self._write(key)
+            return self._write(key, self._write_part, name=self.name)
         except Exception:  # classes and values of users may do anything when they are looked at
             return f"{self.name}(<unprintable>)"
+
+    def stored_text(self, key: tuple[object, ...], *, digest_key: bytes | None = None) -> str:
+        """Write a key, shallow or deep, for a shared store: without addresses, equal exactly when the keys are.
+
+        Args:
+            key: one of this recipe's.
+            digest_key: the secret under which parts written with ``!h`` are digested.
+
+        Raises:
+            KeyDerivationError: a part is not canonical (``key_canonical``), is NaN, or has naive and aware datetimes.
+            ConfigurationError: a part is written with ``!h`` and there is no ``digest_key``.
+        """
+        canon = Canon()
+
+        def write(part: KeyPart, slot: object, form: object, separators: frozenset[str] | None = None) -> str:
+            pair = self._canonical(part, slot, form, canon)
+            if part.conversion == "h":
+                if digest_key is None:
+                    raise ConfigurationError(
+                        f"{self.name}: {{{part.name}!h}} stands in a shared store as a keyed digest only, and the store"
+                        " has no key for it; give it one: digest_key=..., the same in every process"
+                    )
+                return stored_seal(literal(pair), where=f"{self.name}\0{part.name}", digest_key=digest_key)
+            return literal(pair) if separators is None else part_of_template(pair, separators)
+
+        return self._write(key, write, name="")
 
     def describe(self, key: Key) -> str:
         """Write a key for a message: at most 200 characters of its text. Never raises."""
@@ -187,7 +217,7 @@ class KeyRecipe:
                 return (type(value), value) if error.by_identity and not error.nested else (DEFAULT, None)
             raise KeyDerivationError(self._explain(part, error)) from error.__cause__
 
-    def _explain(self, part: KeyPart, error: UnfreezableError) -> str:
+    def _explain(self, part: KeyPart, error: UnfreezableError, *, stored: bool = False) -> str:
         cls = error.cls.__name__
         article = "an" if cls[:1] in tuple("AEIOUaeiou") else "a"
         if part.variable is not None:
@@ -201,24 +231,45 @@ class KeyRecipe:
                 ways += f", or name in the key what identifies it, as in {{{part.name}.id}}"
         holds = f"contains {article} {cls} that" if error.nested else f"is {article} {cls}, which"
         own = "" if error.cls.__module__ == "builtins" else f", or give {cls} an __eq__ and a __hash__ of its own"
+        if stored:
+            own = f". With a shared store a key is made of {CANONICAL}"
         return f"{self.name}: {what} {holds} {error.fault}; {ways}{own}"
 
-    def _write(self, key: tuple[object, ...]) -> str:
+    def _write(self, key: tuple[object, ...], write_part: Callable[..., str], *, name: str) -> str:
         pairs = zip(self.parts, key[1::2], key[2::2], strict=True)
         if self._literals is None:
-            named = [f"{part.name}={self._write_part(part, slot, form)}" for part, slot, form in pairs]
-            return f"{self.name}({', '.join(named)})"
+            named = [f"{part.name}={write_part(part, slot, form)}" for part, slot, form in pairs]
+            return f"{name}({', '.join(named)})"
         texts: list[str] = []
         varied: list[str] = []
         for part, slot, form in pairs:
             if part.variable is not None:
-                varied.append(f"{part.name}={self._write_part(part, slot, form)}")
+                varied.append(f"{part.name}={write_part(part, slot, form)}")
             else:
-                texts.append(self._write_part(part, slot, form, separators=self._separators))
+                texts.append(write_part(part, slot, form, separators=self._separators))
         # An instance that the template does not name stands before it.
         first = "".join(f"{texts.pop(0)}:" for _ in range(len(texts) - len(self._literals) + 1))
         filled = "".join(f"{fixed}{text}" for fixed, text in zip(self._literals, [*texts, ""], strict=True))
         return first + filled + (f"[{', '.join(varied)}]" if varied else "")
+
+    def _canonical(self, part: KeyPart, slot: object, form: object, canon: Canon) -> Pair:
+        if part.kind == "instance":
+            raise KeyDerivationError(
+                f"{self.name}: {part.name!r} is in the key by its address, which means nothing to another process; name"
+                f" in the key what identifies it, as in {{{part.name}.tenant}}, or write ignore=({part.name!r},) if the"
+                " answer does not depend on it"
+            )
+        try:
+            if not isinstance(slot, Shape) and slot not in ATOMS:
+                slot, form = condensed(self._freezer.freeze(form))
+            canon.require((slot, form))
+            if part.conversion in ("r", "s") and isinstance(form, str):
+                require_no_address(form)
+        except UnfreezableError as error:
+            if form is part.default:  # whatever it is, every process has one, in the same place
+                return DEFAULT, None
+            raise KeyDerivationError(self._explain(part, error, stored=True)) from error.__cause__
+        return slot, form
 
     def _write_part(self, part: KeyPart, slot: object, form: object, separators: frozenset[str] | None = None) -> str:
         if part.kind == "instance":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import Any, Final, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from .stats.counters import Counters
 from .stats.observer import Observers
@@ -108,6 +108,8 @@ class FlightTerms:
         look: asked by a flight in its first step, after the slot was won: what it returns, unless ``None``, is the
             answer, and no fetch is run. Whoever found nothing before the slot was taken may have been overtaken.
         refresh: these are the terms of fetches for nobody's request: their leader is counted apart.
+        waits_first: a fetch may have to wait for another process before it calls the function. Its flight begins when
+            the fetch says so, and until then ``max_wait_seconds`` bounds its leader too.
         describe: renders one of the function's keys, for messages.
     """
 
@@ -121,6 +123,23 @@ class FlightTerms:
     describe: Callable[[Key], str] = describe_key
     look: Callable[[Key], object | None] | None = None
     refresh: bool = False
+    waits_first: bool = False
+
+
+class Codec(Protocol):
+    """Turns the results of one function into bytes, which another process turns back.
+
+    Whatever either raises, the caller of the function gets his answer: a result that cannot be written is not shared,
+    bytes that cannot be read are a miss.
+    """
+
+    def encode(self, value: Any, /) -> bytes:
+        """Return bytes that ``decode`` makes an equal value of."""
+        ...
+
+    def decode(self, body: bytes, /) -> Any:
+        """Return the value that the bytes stand for. They come from a store that others may write to."""
+        ...
 
 
 class Coalescer(Protocol):

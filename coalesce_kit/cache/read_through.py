@@ -25,6 +25,7 @@ from typing import Any, Final, Protocol, TypeVar, cast
 from ..clock import clock
 from ..entry import MISSING, Entry, Freshness, Lifetimes
 from ..errors import UnshareableResultError, WaitTimeoutError
+from ..fleet_port import Telling
 from ..protocols import FlightTerms, Key, Reserve
 from ..sharing import bare_twin, refuse_unshareable
 from .memory import Kept
@@ -40,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 _NO_LIFE: Final = Lifetimes(0.0)
 
-_NOT_WANTED: Final = "cache_if or ttl said so"
+NOT_WANTED: Final = "cache_if or ttl said so"
 
 
 class Call(Protocol):
@@ -160,7 +161,9 @@ class ReadThrough:
             Exception: the fetch's, or the wait's; the old value stays.
         """
         self._counters.refreshes += 1
-        fetching = _Fetching(self, key, call, self._refresh_terms)
+        return await self._refresh(key, self._fetching(key, call, self._refresh_terms))
+
+    async def _refresh(self, key: Key, fetching: Fetching) -> Any:
         try:
             entry = await self._ask(key, fetching.fetch, reserve=fetching.reserve, terms=self._refresh_terms)
         except Exception as error:
@@ -171,18 +174,24 @@ class ReadThrough:
         return _value_of(entry)
 
     async def _refresh_for_nobody(self, key: Key, call: Call) -> None:
+        await self._within_limit(key, self.refresh(key, call))
+
+    async def _within_limit(self, key: Key, refreshing: Awaitable[object]) -> None:
         """Refresh in the background, but not for ever: a fetch that hangs would keep its key from being refreshed."""
         limit = asyncio.timeout(self._longest_refresh())
         try:
             async with limit:
-                await self.refresh(key, call)
+                await refreshing
         except TimeoutError as error:
             if limit.expired():
                 self._counters.refresh_errors += 1
                 self.put_off(self._shelf.peek(key), error)
 
-    def prime(self, key: Key, call: Call, value: object) -> None:
+    def prime(self, key: Key, call: Call, value: object) -> Telling | None:
         """Keep a value made elsewhere as if it had been fetched now; void what is in the air.
+
+        Returns:
+            Nothing: there is nobody to be told.
 
         Raises:
             UnshareableResultError: the value can be used only once.
@@ -196,7 +205,7 @@ class ReadThrough:
         size = 1 if lifetimes is None else self._shelf.cache.size_of(value)
         self._shelf.invalidate(key)
         if lifetimes is None:
-            self.not_kept.note(key, _NOT_WANTED)
+            self.not_kept.note(key, NOT_WANTED)
         else:
             ticket = self._shelf.reserve(key, tags)
             try:
@@ -204,6 +213,7 @@ class ReadThrough:
                 self._note(key, self._shelf.keep(ticket, entry, now=now, instance=call.instance))
             finally:
                 self._shelf.release(ticket)
+        return None
 
     def peek(self, key: Key) -> Entry | None:
         """Return the entry, if there is one with any use left, without counting or touching it."""
@@ -212,8 +222,11 @@ class ReadThrough:
 
     # ---- asking ----
 
+    def _fetching(self, key: Key, call: Call, terms: FlightTerms) -> Fetching:
+        return Fetching(self, key, call, terms)
+
     async def _fetch(self, key: Key, call: Call, entry: Entry | None, terms: FlightTerms) -> Any:
-        fetching = _Fetching(self, key, call, terms)
+        fetching = self._fetching(key, call, terms)
         try:
             found = await self._ask(key, fetching.fetch, reserve=fetching.reserve, terms=terms)
         except Exception as error:
@@ -266,8 +279,8 @@ class ReadThrough:
         as long as it would be given in any case.
         """
         now = clock.now()
-        if entry is None or now < entry.retry_at or isinstance(error, NEVER_MASKED):
-            return
+        if entry is None or entry.error is not None or now < entry.retry_at or isinstance(error, NEVER_MASKED):
+            return  # a remembered failure is no old value: it is the answer to its end, and put off by nothing
         until = now + self._policy.retry_seconds(entry.failures + 1, random=random.random())  # jitter
         if isinstance(error, cast("tuple[type[Exception], ...]", self._policy.always_raise)):
             until = min(until, entry.stale_until)
@@ -287,7 +300,7 @@ class ReadThrough:
         tags = () if ticket is None else ticket.tags
         entry = Entry(value, at=now, lifetimes=lifetimes or _NO_LIFE, fetch_seconds=now - began, tags=tags, size=size)
         if lifetimes is None:
-            self.not_kept.note(key, _NOT_WANTED)
+            self.not_kept.note(key, NOT_WANTED)
         elif ticket is not None and not self._given_up():
             self._note(key, self._shelf.keep(ticket, entry, now=now, instance=call.instance))
         return entry
@@ -361,7 +374,7 @@ class ReadThrough:
             self.not_kept.note(key, "it is larger than the cache")
 
 
-class _Fetching:
+class Fetching:
     """What one caller brings along in case it leads."""
 
     __slots__ = ("_call", "_key", "_terms", "_through", "_ticket")
@@ -374,10 +387,12 @@ class _Fetching:
         self._ticket: CacheTicket | None = None
 
     def reserve(self) -> CacheTicket:
+        """Take the ticket, in the flight's first step."""
         self._ticket = self._through.reserve(self._key, self._call)
         return self._ticket
 
     async def fetch(self) -> Entry:
+        """Call the function; seal and keep what it brings."""
         began = clock.now()
         through, key, call, ticket = self._through, self._key, self._call, self._ticket
         try:

@@ -46,6 +46,11 @@ class Refreshes:
         task.add_done_callback(functools.partial(self._forget, key))
         return True
 
+    def is_running(self, key: Key) -> bool:
+        """Whether one for ``key`` runs now."""
+        task = self._tasks.get(key)
+        return task is not None and _runs(task)
+
     async def drain(self, *, deadline_seconds: float) -> None:
         """Wait for those of the running loop, to the deadline; then cancel them."""
         loop = asyncio.get_running_loop()

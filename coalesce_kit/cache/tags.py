@@ -113,6 +113,12 @@ class TagTable:
             self.epoch = max(self.epoch, number)
         return voided
 
+    def distrust(self) -> None:
+        """Have every entry looked at again at its next use, though nothing is known to be invalid."""
+        with self._lock:
+            number = self.draw()
+            self.epoch = max(self.epoch, number)
+
     def have_moved(self, tags: tuple[str, ...], since: int) -> bool:
         """Whether one of ``tags`` was, or may have been, invalidated after the ticket ``since`` was drawn."""
         moved = self._moved

@@ -53,6 +53,7 @@ from typing import Any, cast
 from .. import defaults
 from ..cache.tags import TagTable
 from ..clock import clock
+from ..fleet_port import Trust
 from ..keys import ATOMS, CompiledTags, KeyRecipe
 from ..protocols import FlightTerms
 from ..stats.counters import Counters
@@ -111,6 +112,7 @@ class CachedWiring:
         tagged: knows the epoch of the function's tags.
         tags: the tags' expression and what it needs; ``None`` without tags.
         refreshes_ahead: a fresh hit may start a refresh.
+        trust: knows until when local results can be trusted; ``None`` where they are nobody else's.
     """
 
     answer: Callable[..., Awaitable[Any]]
@@ -118,6 +120,7 @@ class CachedWiring:
     tagged: TagTable
     tags: CompiledTags | None
     refreshes_ahead: bool
+    trust: Trust | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +220,7 @@ def compile_call(wiring: Wiring) -> tuple[FunctionType, CompiledCall]:
             caches=caching is not None,
             looks_in_line=caching is not None and caching.find is not None,
             refreshes_ahead=caching is not None and caching.refreshes_ahead,
+            shares=caching is not None and caching.trust is not None,
             copies=wiring.copy is not None,
             tags=None if tags is None else tags.source,
         ),
@@ -243,6 +247,7 @@ def compile_call(wiring: Wiring) -> tuple[FunctionType, CompiledCall]:
         "tagged": None if caching is None else caching.tagged,
         "take": wiring.tickets.reserve,
         "terms": wiring.terms,
+        "trust": None if caching is None else caching.trust,
         "time": clock.now,  # and from the next step on whatever the clock's own cell holds
         "watch": wiring.watch,
     }

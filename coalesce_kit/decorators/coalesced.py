@@ -220,6 +220,7 @@ def _decorate(
             caching=caching,
             copy=options.copy,
             enabled=options.enabled,
+            is_name_given=name is not None,
         )
         call = workings.compile(signature)
         give_attributes(call, workings)

@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from types import MethodType
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from ..backends.flight import current_flight
 from ..backends.in_process import detached_context
@@ -16,6 +16,7 @@ from ..cache.read_through import ReadThrough
 from ..cache.shelf import Shelf
 from ..clock import clock
 from ..entry import Entry
+from ..fleet_port import Telling
 from ..keys import CompiledTags
 from ..protocols import FlightTerms, Key
 from ..tickets import Tickets
@@ -49,8 +50,8 @@ class Keeping(Protocol):
         """Fetch anew, or join a fetch in flight."""
         ...
 
-    def prime(self, key: Key, arguments: list[Any], value: object) -> None:
-        """Keep a value made elsewhere."""
+    def prime(self, key: Key, arguments: list[Any], value: object) -> Telling | None:
+        """Keep a value made elsewhere; return the telling of others, where there are others."""
         ...
 
     def peek(self, key: Key) -> Entry | None:
@@ -171,12 +172,9 @@ class KeepingResults:
         self, caching: Caching, tickets: Tickets, terms: FlightTerms, *, asking: Asking, of_method: bool
     ) -> None:
         cache = MemoryCache() if caching.cache is None else caching.cache
-        self._shelf = Shelf(cache, tickets=tickets, counters=terms.counters)
-        if caching.cache is not None:  # it outlives the function, whose results nobody can ask for any more
-            weakref.finalize(self, self._shelf.invalidate_all).atexit = False
-        self._policy = caching.policy
-        self._through = ReadThrough(
-            self._shelf,
+        shelf = Shelf(cache, tickets=tickets, counters=terms.counters)
+        through = ReadThrough(
+            shelf,
             caching.policy,
             terms,
             ask=asking.ask,
@@ -184,15 +182,27 @@ class KeepingResults:
             given_up=_was_given_up,
             longest_refresh=asking.max_flight_seconds,
         )
-        self._bring = BroughtMethodCall if of_method else BroughtCall
-        self._helpers: Helpers = ()
-        self.wiring: Final = CachedWiring(
-            answer=self._through.answer,
+        wiring = CachedWiring(
+            answer=through.answer,
             find=None if cache.entries is None else cache.entries.get,
-            tagged=self._shelf.tags,
+            tagged=shelf.tags,
             tags=caching.tags,
             refreshes_ahead=caching.policy.refresh_ahead is not None,
         )
+        self._stand_on(shelf, through, caching, wiring, of_method=of_method)
+
+    def _stand_on(
+        self, shelf: Shelf, through: ReadThrough, caching: Caching, wiring: CachedWiring, *, of_method: bool = False
+    ) -> None:
+        """Take over what it consists of. Called once."""
+        self._shelf = shelf
+        self._through = through
+        self._policy = caching.policy
+        self._bring = BroughtMethodCall if of_method else BroughtCall
+        self._helpers: Helpers = ()
+        self.wiring = wiring
+        if caching.cache is not None:  # it outlives the function, whose results nobody can ask for any more
+            weakref.finalize(self, shelf.invalidate_all).atexit = False
 
     def wire(self, helpers: Helpers) -> None:
         """Learn the two functions of the compiled call that run for a caller who leads. Called once."""
@@ -214,9 +224,9 @@ class KeepingResults:
         """Join a fetch in flight, or lead one, outside the sum of requests."""
         return await self._through.refresh(key, self._call(arguments))
 
-    def prime(self, key: Key, arguments: list[Any], value: object) -> None:
+    def prime(self, key: Key, arguments: list[Any], value: object) -> Telling | None:
         """Keep a value made elsewhere."""
-        self._through.prime(key, self._call(arguments), value)
+        return self._through.prime(key, self._call(arguments), value)
 
     def peek(self, key: Key) -> Entry | None:
         """Return what is kept, fresh or stale, without touching it."""

@@ -36,6 +36,7 @@ CELLS: Final = (
     "take",  # takes a ticket
     "terms",  # of the function's fetches
     "time",  # tells the time
+    "trust",  # knows until when local results can be trusted
     "watch",  # is told a method's instances
 )
 """What the maker is given: the roles of the cells that all bodies share."""
@@ -60,6 +61,7 @@ class Features:
         caches: results are kept.
         looks_in_line: the cache can be read without its lock.
         refreshes_ahead: a fresh hit may start a refresh.
+        shares: results are shared with other processes: a hit is one only while everything announced was heard.
         copies: every caller receives a copy.
         tags: an expression for the call's tags, a tuple of strings; ``None`` without tags.
     """
@@ -68,6 +70,7 @@ class Features:
     caches: bool = False
     looks_in_line: bool = False
     refreshes_ahead: bool = False
+    shares: bool = False
     copies: bool = False
     tags: str | None = None
 
@@ -198,12 +201,15 @@ def _hitting(features: Features, names: Mapping[str, str]) -> list[str]:
     """Write the hit: a fresh entry is the answer, and nothing is called but the clock."""
     entry, now = names["entry"], names["now"]
     conditions = [f"{entry} is not None"]
-    if features.tags is not None:
+    if features.tags is not None or features.shares:
         conditions.append(f"{entry}.epoch == {names['tagged']}.epoch")
-    if features.refreshes_ahead:
-        conditions.append(f"({now} := {names['time']}()) < {entry}.fresh_until and {now} < {entry}.refresh_at")
+    ends = [f"{entry}.fresh_until"]
+    ends += [f"{entry}.refresh_at"] * features.refreshes_ahead + [f"{names['trust']}.until"] * features.shares
+    if len(ends) > 1:
+        first, *others = ends
+        conditions += [f"({now} := {names['time']}()) < {first}", *(f"{now} < {end}" for end in others)]
     else:
-        conditions.append(f"{names['time']}() < {entry}.fresh_until")
+        conditions.append(f"{names['time']}() < {ends[0]}")
     return [
         "try:",
         f"{_INDENT}{entry} = {names['find']}({names['key']})",

@@ -157,6 +157,19 @@ ANSWERS = {
             {"subject": "x", "style": "our semantics", "seen": {"herd": {"well": False, "says": "10 fetches"}}},
         ],
     },
+    "distributed": {
+        "workload": {"origin seconds": 0.2, "lease seconds": 3.0},
+        "rows": [
+            {
+                "scenario": "cold, 20 keys",
+                "subject": "coalesce_kit",
+                "p99 ms": 210.0,
+                "origin calls": 20,
+                "commands per call": 0.6,
+            },
+            {"scenario": "the leader dies", "subject": "x", "errors": "hangs"},
+        ],
+    },
     "check": {
         "rows": [{"row": "fresh hit", "verdict": "short", "ratio": 1.5, "why": "the machine is busy"}],
         "short": 1,

@@ -43,9 +43,16 @@ def test_every_row_of_the_budget_is_there_once() -> None:
 
 
 def test_rows_without_rivals_need_none() -> None:
-    """Every side of our own rows is ours, a yardstick, or nobody's."""
+    """Every side of our own rows is ours, watched or not, a yardstick, or nobody's."""
     sides = [side for row in overhead.our_rows() for side in (row.left, row.right)]
-    assert {side.subject for side in sides} == {OURS, "yardsticks", ""}
+    assert {side.subject for side in sides} == {OURS, overhead.WATCHING, "yardsticks", ""}
+
+
+def test_every_way_to_watch_can_be_asked() -> None:
+    """What the card of the watched subject lists is what it has, and what is looked at is what there is."""
+    watched = subjects.Subject.load(overhead.WATCHING, "").module
+    assert subjects.card(overhead.WATCHING).styles.keys() == watched.OBSERVERS.keys()
+    assert [bool(look()()) for look in watched.LOOKS.values()] == [True] * 3
 
 
 @pytest.mark.parametrize(("ratio", "budget", "said"), [(1.4, 1.4, "pass"), (1.41, 1.4, "short"), (9.0, None, None)])

@@ -44,6 +44,95 @@ async def test_what_is_shown_of_a_flight(virtual_time: VirtualClock) -> None:
     assert repr(pending) == "<PendingRequest ended>"
 
 
+async def test_a_flight_shows_its_own_age_and_no_waiters_where_there_are_none(virtual_time: VirtualClock) -> None:
+    """Age counts from its own beginning; a leader alone is no waiter, and neither is anybody once it has left."""
+    await asyncio.sleep(10)
+    coalescer, origin = RequestCoalescer(on_abandon="finish"), Origin()
+    tasks = start(coalescer.get_or_fetch("key", origin))
+    await asyncio.sleep(2)
+    (pending,) = coalescer._pending.values()
+    shown = "<PendingRequest 'key' in flight for 2.000 s, waiters=0>"
+    assert (repr(pending), coalescer.flights()[0].age_seconds, coalescer.flights()[0].waiters) == (shown, 2, 0)
+    tasks[0].cancel()
+    await outcomes(tasks)
+    assert (repr(pending), coalescer.flights()[0].waiters, coalescer.statistics().waiters) == (shown, 0, 0)
+    origin.answer()
+    await turns()
+
+
+async def test_a_flight_is_joined_up_to_its_age(virtual_time: VirtualClock) -> None:
+    """The last moment is one of them; right after it the next caller leads."""
+    coalescer, origin = RequestCoalescer(max_flight_seconds=3), Origin()
+    tasks = start(coalescer.get_or_fetch("key", origin))
+    await asyncio.sleep(3)
+    tasks += start(coalescer.get_or_fetch("key", origin))
+    await turns()
+    assert len(origin.calls) == 1
+    await asyncio.sleep(0.001)
+    tasks += start(coalescer.get_or_fetch("key", origin))
+    await turns()
+    assert len(origin.calls) == 2
+    for _ in range(2):
+        origin.answer()
+    await outcomes(tasks)
+
+
+async def test_a_task_that_cannot_be_made_leaves_nothing() -> None:
+    """The error of the loop's task factory reaches the caller; while it is held, nothing is in flight any more."""
+    coalescer, origin = RequestCoalescer(), Origin()
+    loop = asyncio.get_running_loop()
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise LookupError("no task today")
+
+    loop.set_task_factory(refuse)
+    try:
+        with pytest.raises(LookupError) as caught:
+            await coalescer.get_or_fetch("key", origin)
+    finally:
+        loop.set_task_factory(None)
+    assert str(caught.value) == "no task today"
+    numbers = coalescer.statistics()
+    assert (coalescer.pending_keys, numbers.in_flight, numbers.fetches, origin.calls) == ((), 0, 0, [])
+
+
+@pytest.mark.parametrize(
+    ("error", "counted"),
+    [
+        (LookupError("down"), (1, 0)),
+        (asyncio.CancelledError("inside"), (0, 1)),
+        (GeneratorExit(), (0, 1)),
+    ],
+    ids=lambda one: type(one).__name__,
+)
+async def test_how_a_fetch_failed_is_counted_once(error: BaseException, counted: tuple[int, int]) -> None:
+    """A failure is an error, a cancellation from inside is none; the reason of what callers get is what was raised."""
+    coalescer = RequestCoalescer()
+
+    async def fail() -> None:
+        raise error
+
+    (raised,) = await outcomes(start(coalescer.get_or_fetch("key", fail)))
+    assert error in (raised, raised.__cause__)
+    numbers = coalescer.statistics()
+    assert (numbers.fetch_errors, numbers.fetch_cancelled) == counted
+    assert (numbers.fetch_timeouts, numbers.fetch_latency.count) == (0, 1)
+
+
+async def test_a_stop_iteration_is_an_error() -> None:
+    """It cannot leave a coroutine: the callers get a ``RuntimeError`` for it, and the fetch has failed."""
+    coalescer = RequestCoalescer()
+
+    def stop() -> Any:
+        raise StopIteration("empty")
+
+    (raised,) = await outcomes(start(coalescer.get_or_fetch("key", stop)))
+    assert type(raised.__cause__) is StopIteration
+    numbers = coalescer.statistics()
+    assert type(raised) is RuntimeError
+    assert (numbers.fetch_errors, numbers.fetch_cancelled) == (1, 0)
+
+
 async def test_a_flight_that_was_given_up_says_so() -> None:
     """A zombie shows as given up."""
     coalescer = RequestCoalescer()

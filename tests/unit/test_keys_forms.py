@@ -249,13 +249,15 @@ def test_a_parameter_left_out_is_refused():
             "'session' is neither in the key nor in ignore=: every caller would get the answer made with the first"
             " caller's session" in message
         )
-        assert "{session}" in message
+        assert "put it into the key ({session})" in message
         assert "ignore=('session',)" in message
 
 
 def test_all_parameters_left_out_are_named():
     """The message names each of them."""
-    assert "'live' and 'limit' are neither in the key nor in ignore=" in refused(fixtures, key="{sport}")
+    message = refused(fixtures, key="{sport}")
+    assert "'live' and 'limit' are neither in the key nor in ignore=" in message
+    assert "put them into the key ({live}, {limit})" in message
 
 
 def test_variadic_parameters_must_be_accounted_for():
@@ -291,7 +293,8 @@ def test_what_is_no_key_is_refused(written):
 
 def test_a_sequence_holds_strings():
     """A name is a string."""
-    assert "not 5" in refused(fixtures, key=("sport", 5))
+    assert refused(fixtures, key=("sport", 5)).startswith("f: key=('sport', 5) must hold the names of parameters")
+    assert refused(fixtures, KeyTemplateError, key=("sport", "x")).startswith("f: key=('sport', 'x')")
 
 
 def test_a_name_stands_once():
@@ -302,7 +305,10 @@ def test_a_name_stands_once():
 def test_a_template_without_a_placeholder_is_refused():
     """Forgotten braces would give every caller the same key."""
     assert "write '{sport}' or ('sport',)" in refused(fixtures, KeyTemplateError, key="sport")
+    assert "write '{limit}' or ('limit',)" in refused(fixtures, KeyTemplateError, key="limit")
+    assert "write '{sport}' or ('sport',)" in refused(fixtures, KeyTemplateError, key="fixtures")
     assert "same key" in refused(fixtures, KeyTemplateError, key="fixtures")
+    assert "write '{league}'" in refused(Service.odds, KeyTemplateError, key="self")
     assert "is empty" in refused(nothing, KeyTemplateError, key="")
 
 
@@ -339,6 +345,24 @@ def test_a_wrong_template_is_refused(template, says):
 def test_an_unknown_name_on_a_function_without_parameters():
     """There is nothing to name."""
     assert "it has none" in refused(nothing, KeyTemplateError, key="{x}")
+
+
+def test_a_default_is_allowed_as_a_whole():
+    """An object that is keyed by nothing but its address may be a parameter's own default, and no part of one."""
+
+    class Box:
+        @property
+        def content(self):
+            return self
+
+    box = Box()
+
+    async def function(x=box): ...
+
+    key = ByHand(function, key="{x}")
+    assert key() == key(box)
+    with pytest.raises(KeyDerivationError):
+        ByHand(function, key="{x.content}")()
 
 
 def test_the_default_name_is_the_functions_own():

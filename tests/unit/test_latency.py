@@ -25,6 +25,12 @@ def test_powers_of_ten_are_bounds():
     assert (BOUNDS_SECONDS[0], BOUNDS_SECONDS[-1]) == (1e-6, 1e4)
 
 
+def test_a_decade_has_twenty_bounds_and_what_is_above_them_a_bucket():
+    """201 bounds over ten decades, one bucket more; neighbours are so close that the documented error holds."""
+    assert (len(BOUNDS_SECONDS), len(LatencySnapshot().buckets)) == (201, 202)
+    assert RELATIVE_ERROR == 0.06
+
+
 def test_bounds_ascend():
     """Every bound is larger than the one before it."""
     assert list(BOUNDS_SECONDS) == sorted(set(BOUNDS_SECONDS))
@@ -43,6 +49,18 @@ def test_percentiles_are_nearest_rank(samples: list[float], percent: int):
     """A percentile is, to the documented error, the sample that stands at its rank."""
     at_rank = sorted(samples)[math.ceil(len(samples) * percent / 100) - 1]
     assert abs(histogram_of(*samples).snapshot().percentile_seconds(percent) - at_rank) <= RELATIVE_ERROR * at_rank
+
+
+def test_each_percentile_stands_at_its_own_rank():
+    """Of a hundred samples the 50th, the 95th and the 99th answer, and the hundredth is the largest."""
+    snapshot = histogram_of(*[0.001] * 50, *[0.1] * 45, *[10.0] * 4, 1000.0).snapshot()
+    shown = (snapshot.p50_seconds, snapshot.p95_seconds, snapshot.p99_seconds, snapshot.percentile_seconds(100))
+    assert shown == pytest.approx((0.001, 0.1, 10.0, 1000.0), rel=RELATIVE_ERROR)
+
+
+def test_the_rank_in_a_crowd_is_exact():
+    """The 500th of a thousand samples is the median, although the 499 before it are shorter."""
+    assert histogram_of(*[0.001] * 499, *[1.0] * 501).snapshot().p50_seconds == pytest.approx(1.0, rel=RELATIVE_ERROR)
 
 
 def test_percentiles_of_nothing_are_zero():
@@ -152,6 +170,14 @@ def test_as_dict_is_json_with_the_filled_buckets_by_bound():
     data = histogram_of(0.001, 0.001, 1e5).snapshot().as_dict()
     assert json.loads(json.dumps(data, allow_nan=False)) == data
     assert data["buckets"] == {"0.001": 2, "+Inf": 1}
+
+
+def test_as_dict_has_count_and_percentiles_under_their_names():
+    """What the properties answer stands under their names."""
+    snapshot = histogram_of(*[0.001] * 50, *[0.1] * 45, *[10.0] * 5).snapshot()
+    names = ("count", "p50_seconds", "p95_seconds", "p99_seconds")
+    data = snapshot.as_dict()
+    assert {name: data.get(name) for name in names} == {name: getattr(snapshot, name) for name in names}
 
 
 def test_its_repr_is_short():

@@ -15,7 +15,7 @@ import pytest
 from coalesce_kit.cache.memory import BYTES_OF_ERROR, DEFAULT_MAX_ENTRIES, Kept, MemoryCache
 from coalesce_kit.cache.s3fifo import S3FIFOCache
 from coalesce_kit.cache.shelf import Shelf
-from coalesce_kit.entry import MISSING, Entry, Lifetimes
+from coalesce_kit.entry import MISSING, Entry, Freshness, Lifetimes
 from coalesce_kit.errors import ConfigurationError
 from coalesce_kit.stats.counters import Counters
 from coalesce_kit.tickets import Tickets
@@ -261,6 +261,12 @@ def test_bytes_are_bounded():
     assert (len(shelf), value_of(shelf, "large")) == (1, b"x" * 100)
 
 
+def test_a_bound_in_bytes_is_no_number_of_entries():
+    """What remembers the keys that went is not made for as many entries as there may be bytes."""
+    by_bytes = MemoryCache(max_bytes=100_000, size_of=len)
+    assert len(by_bytes._storage._ghosts) < len(MemoryCache(max_entries=100_000)._storage._ghosts) / 100
+
+
 @pytest.mark.parametrize(
     "cache",
     [
@@ -344,6 +350,8 @@ def test_what_others_put_into_a_foreign_cache_is_not_seen():
         keep(shelf, key, key)
     assert (len(shelf), evictions(shelf)) == (3, 0)
     assert "a" not in foreign
+    foreign["e"] = "not ours"
+    assert foreign.currsize == 3  # it counts as one
 
 
 class ElsewhereCache(cachetools.Cache[Any, Any]):
@@ -390,6 +398,13 @@ def test_look_is_no_use():
         getattr(shelf, look)("a")
         keep(shelf, "c", 3)
         assert value_of(shelf, survivor) is not MISSING
+
+
+def test_each_use_counts_once():
+    """In our own storage ``find`` counts as one use, as a compiled hit does, and ``peek`` as none."""
+    shelf = shelf_in(MemoryCache())
+    keep(shelf, "a", 1)
+    assert [shelf.peek("a").uses, shelf.find("a").uses, shelf.find("a").uses, shelf.peek("a").uses] == [0, 1, 2, 2]
 
 
 def test_read_in_line():
@@ -503,6 +518,20 @@ def test_entries_of_the_dead_are_reclaimed():
     assert not shelf.cache._instances.dead
 
 
+def test_so_many_entries_of_the_dead_go_at_once():
+    """With one that is kept 64 are dropped, and the two that the hand comes by: all at once would be a pause."""
+    shelf = shelf_in(MemoryCache(max_entries=1000))
+    service = Service()
+    for number in range(200):
+        keep(shelf, (number, id(service)), number, instance=service)
+    del service
+    held = []
+    for number in range(4):
+        keep(shelf, number, number)
+        held.append(len(shelf) - number - 1)
+    assert held == [134, 68, 2, 0]
+
+
 def test_instance_that_cannot_be_watched():
     """Results of an instance that cannot be weakly referenced are not kept, and the error names the ways out."""
     shelf = shelf_in(MemoryCache())
@@ -564,7 +593,11 @@ def test_values_are_let_go_of_after_the_lock():
     shelf.invalidate("invalidated")
     keep(shelf, "all", Loud())
     shelf.invalidate_all()
-    assert finished == [True] * 5
+    service = Service()
+    keep(shelf, "of a dead instance", Loud(), instance=service)
+    del service
+    keep(shelf, "a", 1)
+    assert finished == [True] * 6
 
 
 class Meddler:
@@ -603,7 +636,10 @@ def test_invalidating_inside_a_change_wins():
     keep(shelf, Meddler("a"), 1)
     key = Meddler("a")
     key.meddle = lambda: shelf.invalidate(Meddler("a"))
-    assert keep(shelf, key, 2) is Kept.REFUSED
+    ticket, entry = shelf.reserve(key), seal(shelf, 2)
+    assert shelf.keep(ticket, entry, now=0.0) is Kept.REFUSED
+    shelf.release(ticket)
+    assert entry.freshness(0.0) is Freshness.EXPIRED  # a reader without a lock may have seen it in between
     assert value_of(shelf, Meddler("a")) is MISSING
     assert (len(shelf), len(shelf.cache)) == (0, 0)
 
@@ -632,6 +668,29 @@ def test_reading_a_foreign_cache_inside_a_change_finds_nothing():
     keep(shelf, "b", 2)
     keep(shelf, key, 3)
     assert found == [None, None]
+
+
+def test_dropping_inside_a_drop_is_put_off():
+    """What is invalidated while something else is being dropped is dead at once, and one alone changes the storage."""
+    shelf = shelf_in(MemoryCache())
+    cache = shelf.cache
+    changing: list[bool] = []
+    remove = cache._storage.remove
+
+    def meddle(entry: Entry) -> None:
+        changing.append(cache._is_changing)
+        if len(changing) == 1:
+            shelf.invalidate("b")
+        remove(entry)
+
+    keep(shelf, "a", 1)
+    keep(shelf, "b", 2)
+    cache._storage.remove = meddle
+    shelf.invalidate("a")
+    assert changing == [True]
+    assert value_of(shelf, "a") is MISSING
+    assert value_of(shelf, "b") is MISSING
+    assert "b" in cache.entries
 
 
 def test_key_that_cannot_be_compared():

@@ -57,6 +57,31 @@ def test_fetch_begun_before_an_invalidation_is_not_kept(shelf: Shelf, invalidate
     assert value_of(shelf) == "new"
 
 
+@pytest.mark.parametrize(
+    "invalidate",
+    [lambda shelf: shelf.invalidate("new"), lambda shelf: shelf.invalidate_tags(["odds"])],
+    ids=["key", "tag"],
+)
+def test_what_is_refused_makes_no_room(invalidate: Any):
+    """Nothing is evicted for a result that is not kept."""
+    shelf = Shelf(MemoryCache(max_entries=2), tickets=Tickets(), counters=Counters())
+    for key in "ab":
+        publish(shelf, shelf.reserve(key), key)
+    ticket = shelf.reserve("new", ("odds",))
+    invalidate(shelf)
+    assert publish(shelf, ticket, "stale") is Kept.REFUSED
+    assert [value_of(shelf, key) for key in "ab"] == ["a", "b"]
+
+
+def test_a_fetch_may_publish_again(shelf: Shelf):
+    """Its own result is not younger than itself."""
+    ticket = shelf.reserve("key")
+    for value in ("first", "second"):
+        assert shelf.keep(ticket, Entry(value, at=0.0, lifetimes=HOUR), now=0.0) is Kept.KEPT
+    shelf.release(ticket)
+    assert value_of(shelf) == "second"
+
+
 def test_older_fetch_after_invalidate_and_reload(shelf: Shelf):
     """Race museum 3: invalidate, reload, and then the first fetch ends: the reloaded value stays."""
     first = shelf.reserve("key")

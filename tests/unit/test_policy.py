@@ -104,6 +104,11 @@ def test_lifetimes_in_range(ttl: Any):
     assert CachePolicy(ttl=ttl).ttl == (ttl.total_seconds() if isinstance(ttl, timedelta) else ttl)
 
 
+def test_a_failure_may_be_remembered_until_it_is_invalidated():
+    """Infinity is a lifetime of a failure, too."""
+    assert CachePolicy(error_ttl={NotFound: math.inf}).error_lifetimes(NotFound()) == Lifetimes(math.inf)
+
+
 def test_windows_may_be_infinite_or_durations():
     """A stale window is any duration, without end too."""
     policy = CachePolicy(stale_while_revalidate=timedelta(seconds=30), stale_if_error=math.inf)

@@ -56,6 +56,15 @@ def test_a_snapshot_shows_each_number_under_its_own_name():
     assert (snapshot.waiters, snapshot.pending_keys) == (41, 46)
 
 
+def test_everything_begins_at_zero():
+    """Counters, gauges and a snapshot made by hand hold nothing that nobody has counted."""
+    for made in (Counters(), Gauges(), stats()):
+        shown = {field.name: getattr(made, field.name) for field in dataclasses.fields(made)}
+        numbers = {name: value for name, value in shown.items() if isinstance(value, int | float) and name != "pid"}
+        assert numbers == dict.fromkeys(numbers, 0)
+        assert len(numbers) >= len(dataclasses.fields(Gauges))
+
+
 def test_a_snapshot_says_where_it_was_taken():
     """Name, random instance and process number stand in every snapshot."""
     snapshot = Counters().snapshot("f")
@@ -109,6 +118,14 @@ def test_the_mean_wait_is_that_of_the_waits_that_ended():
     assert (snapshot.ended_waits, snapshot.avg_wait_time_ms) == (2, 250.0)
 
 
+def test_one_call_and_one_wait_have_ratios_too():
+    """A share of one request is all of it, and the mean of one wait is that wait."""
+    counters = counted(coalesced_requests=1, wait_seconds_total=0.5)
+    counters.wait_latency.record(0.5)
+    snapshot = counters.snapshot("f")
+    assert (snapshot.hit_rate_percent, snapshot.calls_saved_percent, snapshot.avg_wait_time_ms) == (100.0, 100.0, 500.0)
+
+
 def test_fetches_and_waits_have_their_own_percentiles():
     """The six percentiles are those of the two histograms."""
     counters = Counters()
@@ -127,17 +144,20 @@ def test_the_difference_is_what_happened_in_between():
     counters = counted(led_requests=10, coalesced_requests=0, fetches=10, fetch_seconds_total=1.0)
     counters.max_concurrent_waiters, counters.in_flight = 7, 3
     counters.fetch_latency.record(0.1, 10)
+    counters.wait_latency.record(0.1, 3)
     earlier = counters.snapshot("f", Gauges(waiters=9, oldest_flight_seconds=4.0))
     counters.led_requests += 1
     counters.coalesced_requests += 3
     counters.fetches += 1
     counters.fetch_seconds_total += 2.0
     counters.fetch_latency.record(2.0)
+    counters.wait_latency.record(2.0, 2)
     counters.in_flight = 1
     difference = counters.snapshot("f", Gauges(waiters=2, oldest_flight_seconds=1.0)) - earlier
     assert (difference.total_requests, difference.fetches, difference.fetch_seconds_total) == (4, 1, 2.0)
     assert (difference.hit_rate_percent, difference.calls_saved_percent) == (75.0, 75.0)
     assert (difference.fetch_latency.count, difference.fetch_p50_seconds) == (1, pytest.approx(2.0, rel=0.06))
+    assert difference.ended_waits == 2
     assert (difference.waiters, difference.oldest_flight_seconds) == (2, 1.0)
     assert (difference.in_flight, difference.max_concurrent_waiters) == (1, 7)
 
@@ -152,8 +172,9 @@ def test_a_difference_holds_each_counter_under_its_own_name():
 @pytest.mark.parametrize("other", [{"name": "g"}, {"instance": "there"}, {"pid": 2}], ids=str)
 def test_another_functions_or_processs_snapshot_does_not_subtract(other: dict[str, object]):
     """Only two snapshots of one function in one process have a difference."""
-    with pytest.raises(ValueError, match="one function in one process"):
+    with pytest.raises(ValueError, match="one function in one process") as refusal:
         stats() - dataclasses.replace(stats(), **other)
+    assert "not 'f' of process here (pid 1) and" in str(refusal.value)
 
 
 def test_only_snapshots_subtract():
@@ -183,6 +204,7 @@ def test_reset_sets_numbers_to_zero_and_leaves_what_is_in_flight():
     assert counters.snapshot("f") == dataclasses.replace(Counters().snapshot("f"), in_flight=5, resets=6)
     assert isinstance(counters.fetch_seconds_total, float)
     assert isinstance(counters.fetches, int)
+    assert {name: getattr(counters, name) for name in SUMS} == dict.fromkeys(SUMS, 0)
 
 
 def test_folding_adds_numbers_and_keeps_the_larger_maximum():

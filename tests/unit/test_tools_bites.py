@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from textwrap import dedent
 
 import pytest
@@ -84,6 +85,7 @@ def test_a_bite_shows_the_guarantee_the_change_and_the_red_test(toy, capsys):
     code, (line,), summary = run(root, capsys)
     assert code == 0
     assert line.startswith("G2   if number % 2: → if False:   ")
+    assert re.search(r" \d+ s  test_g02", line)  # and how long it took
     assert line.endswith("  test_g02_odd_numbers_are_not_even")
     assert summary == "bites: 1 passed, 0 failed, 0 skipped"
     assert (root / "toy.py").read_text() == PACKAGE
@@ -136,6 +138,23 @@ def test_a_change_that_breaks_the_import_proves_nothing(toy, capsys):
     code, lines, _ = run(root, capsys)
     assert code == 1
     assert "FAILED: pytest ended with" in lines[0]
+
+
+def test_a_file_that_cannot_be_collected_beside_others_is_not_red(toy, capsys):
+    """With several files of tests, pytest ends with one broken one as it does with a red test: that proves nothing."""
+    root = toy("""
+        [[bite]]
+        guarantee = "G2"
+        file = "toy.py"
+        old = 'def count_down(number):'
+        new = 'def count(number):'
+        tests = ["tests/test_toy.py", "tests/test_other.py"]
+    """)
+    (root / "tests" / "test_toy.py").write_text("import toy\n\ntoy.count_down(3)\n\ndef test_g02_nothing(): pass\n")
+    code, lines, summary = run(root, capsys)
+    assert code == 1
+    assert "FAILED: pytest ended with 1" in lines[0]
+    assert summary == "bites: 0 passed, 1 failed, 0 skipped"
 
 
 def test_a_hang_is_red(toy, capsys):
