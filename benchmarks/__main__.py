@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from . import behaviours, check, overhead, pages, report, service, stampede, trace, zipf
+from . import behaviours, check, distributed, fleets, overhead, pages, report, service, stampede, trace, zipf
 from .rivals import NAMES
 
 QUESTIONS: Mapping[str, tuple[str, Callable[[argparse.Namespace], dict[str, Any]]]] = {
@@ -25,6 +25,10 @@ QUESTIONS: Mapping[str, tuple[str, Callable[[argparse.Namespace], dict[str, Any]
     ),
     "service": ("what does it do to my service?", lambda o: service.run(o.rivals, quick=o.quick)),
     "behaviours": ("what happens when ...?", lambda o: behaviours.run(o.rivals, quick=o.quick)),
+    "distributed": (
+        "how does a fleet of processes ask, over one Redis?",
+        lambda o: distributed.run(o.rivals, quick=o.quick),
+    ),
 }
 """Every question in the order in which ``all`` asks them, and what answers it."""
 
@@ -87,8 +91,9 @@ def _parser() -> argparse.ArgumentParser:
             help="write JSON, a Markdown page and plots, without FOLDER into benchmarks/results",
         )
         if name != "check":
+            rivals = ("none", *(fleets.RIVALS if name == "distributed" else NAMES))
             asked.add_argument(
-                "--rival", action="append", choices=("none", *NAMES), metavar="NAME", help="only this one; repeatable"
+                "--rival", action="append", choices=rivals, metavar="NAME", help="only this one; repeatable"
             )
     return parser
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from . import behaviours, check, overhead, service, stampede, zipf
+from . import behaviours, check, distributed, overhead, service, stampede, zipf
 from .plots import BADLY, NEITHER, WELL, Bar, bars, lines, matrix
 from .report import environment_lines, markdown_table, write_json
 
@@ -225,6 +225,41 @@ def _check(answer: Answer, folder: Path) -> tuple[str, list[Path]]:
     return markdown_table(answer["rows"], check.COLUMNS), []
 
 
+def _distributed(answer: Answer, folder: Path) -> tuple[str, list[Path]]:
+    limits = answer["workload"]
+    waited = [
+        Bar(
+            row["subject"],
+            row["p99 ms"],
+            f"{row['p99 ms']:.0f} ms, {row['origin calls']} origin calls, {row['commands per call']:.2f} commands each",
+            ours=row["subject"].startswith(_OURS),
+        )
+        for row in answer["rows"]
+        if row["scenario"] == "cold, 20 keys" and row.get("p99 ms") is not None
+    ]
+    path = folder / "distributed.svg"
+    subtitle = (
+        f"p99 of all callers, 4 processes, an origin of {limits['origin seconds']:g} s; 20 origin calls are needed"
+    )
+    bars(path, "How long a crowd waits for 20 cold keys", subtitle, waited)
+    said = (
+        f"The origin takes {limits['origin seconds']:g} s; leases and locks last {limits['lease seconds']:g} s where"
+        " they can be told. *commands*: sent by clients, as MONITOR sees them, without those in scripts. *successor*:"
+        " from the death of the leader to the next origin call; the lock of cashews lasts as long as its result, so"
+        " that nobody succeeds. *hangs*: no answer in 30 s. Results of dogpile.cache are computed in threads."
+    )
+    parts = [said, ""]
+    for scenario in dict.fromkeys(row["scenario"] for row in answer["rows"]):
+        rows = [row for row in answer["rows"] if row["scenario"] == scenario]
+        columns = [
+            column
+            for column in distributed.COLUMNS[1:]
+            if column in ("subject", "errors") or any(row.get(column) is not None for row in rows)
+        ]
+        parts += [f"## {scenario}", "", markdown_table(rows, columns), ""]
+    return "\n".join(parts), [path]
+
+
 _PAGES: Mapping[str, Callable[[Answer, Path], tuple[str, list[Path]]]] = {
     "overhead": _overhead,
     "stampede": _stampede,
@@ -232,5 +267,6 @@ _PAGES: Mapping[str, Callable[[Answer, Path], tuple[str, list[Path]]]] = {
     "trace": _trace,
     "service": _service,
     "behaviours": _behaviours,
+    "distributed": _distributed,
     "check": _check,
 }

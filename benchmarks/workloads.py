@@ -261,6 +261,31 @@ def _one_after_another(call: Callable[[int], Awaitable[Any]]) -> Round:
     return run_round
 
 
+# -------------------------------------------------------------------------------------------------------- looking on
+
+
+def looks(subject: Subject, size: int) -> Round:
+    """Looks at the numbers of ``size`` functions, each of which has answered, fetched and had a caller wait."""
+    functions = [
+        subject.module.decorate(ttl=86_400, name=f"{one.__qualname__} {number}")(one) for number in range(size)
+    ]
+    look = subject.module.LOOKS[subject.style]()
+    called = False
+
+    async def run_round(operations: int) -> float:
+        nonlocal called
+        if not called:
+            for function in functions:
+                await asyncio.gather(function("nfl"), function("nfl"))
+            called = True
+        began = process_time()
+        for _ in itertools.repeat(None, operations):
+            look()
+        return (process_time() - began) / operations
+
+    return run_round
+
+
 # ---------------------------------------------------------------------------------------------------------- memory
 
 

@@ -27,6 +27,7 @@ from coalesce_kit.backends.in_process import RequestCoalescer
 from coalesce_kit.defaults import reset_for_tests
 from coalesce_kit.testing.clock import VirtualClock, VirtualLoop, virtual_loop
 from coalesce_kit.testing.leaks import assert_nothing_left, settle, unretrieved, what_is_left
+from tests.simulated import World, simulated_world
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
@@ -94,6 +95,13 @@ async def virtual_time() -> VirtualClock:
     loop = asyncio.get_running_loop()
     assert isinstance(loop, VirtualLoop), "virtual_time is for async tests; others call coalesce_kit.testing.clock.run"
     return loop.clock
+
+
+@pytest_asyncio.fixture
+async def world(virtual_time: VirtualClock) -> AsyncIterator[World]:  # it is what makes time virtual
+    """Simulated processes over one server in memory, in virtual time; closed at the end."""
+    async with simulated_world() as made:
+        yield made
 
 
 @pytest.fixture(autouse=True)

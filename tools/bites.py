@@ -1,7 +1,8 @@
 """Proof that the tests of each guarantee can fail: one small change to the package per row of ``tests/bites.toml``.
 
 A mutation test written by hand. Each row is applied to a copy of the tree, in which only that guarantee's tests run;
-one of them must go red. Rows run side by side, one per core; a run that hangs counts as red and is shown as such.
+one of them must go red: a test that fails, not tests that cannot be collected. Rows run side by side, one per core; a
+run that takes several times as long as it does without the change hangs, which counts as red and is shown as such.
 """
 
 from __future__ import annotations
@@ -19,15 +20,19 @@ import time
 import tomllib
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 HANG_SECONDS = 60.0
+"""What takes longer hangs in any case; a run of a changed tree hangs sooner, by what it takes without the change."""
+
+_PATIENCE_SECONDS = 5.0
+_TIMES_AS_LONG = 3
 _NOT_COPIED = shutil.ignore_patterns(
-    ".git", ".venv", ".venvs", ".*_cache", ".hypothesis", "__pycache__", ".coverage*", "dist", "build", "*.egg-info"
-)
+    *(".git", ".venv", ".venvs", ".*_cache", ".hypothesis", ".mutants", ".coverage*", "dist", "build", "*.egg-info")
+)  # but __pycache__: what is compiled already saves each run seconds, and knows its source by date and size
 _TESTS_FAILED = 1  # pytest's exit code for that, and for nothing else
 _COLUMN = 60
 
@@ -79,10 +84,12 @@ class Outcome:
     Attributes:
         red: the first test that failed; ``None`` when all were green.
         problem: why the run proves nothing; empty when it does.
+        seconds: how long it took.
     """
 
     red: str | None = None
     problem: str = ""
+    seconds: float = 0.0
 
 
 def read_bites(path: Path) -> list[Bite]:
@@ -161,7 +168,7 @@ def run_tests(selection: Sequence[str], tree: Path, python: str, hang_seconds: f
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-        return Outcome(red=f"(hung for {hang_seconds:g} s)")
+        return Outcome(red=f"(hung for {hang_seconds:.0f} s)")
     if process.returncode == 0:
         return Outcome()
     red = _first_red(report) if process.returncode == _TESTS_FAILED else None
@@ -171,10 +178,15 @@ def run_tests(selection: Sequence[str], tree: Path, python: str, hang_seconds: f
 
 
 def _first_red(report: Path) -> str | None:
+    """Return the first test that failed; ``None`` if none did, or if a file of tests cannot be collected."""
+    red = None
     for case in ET.parse(report).iter("testcase"):  # noqa: S314  # pytest wrote it a moment ago
-        if case.find("failure") is not None or case.find("error") is not None:
-            return case.get("name")
-    return None
+        error = case.find("error")
+        if error is not None and error.get("message") == "collection failure":
+            return None
+        if red is None and (error is not None or case.find("failure") is not None):
+            red = case.get("name")
+    return red
 
 
 def try_bite(bite: Bite | None, selection: Sequence[str], root: Path, python: str, hang_seconds: float) -> Outcome:
@@ -189,7 +201,9 @@ def try_bite(bite: Bite | None, selection: Sequence[str], root: Path, python: st
                 compile(changed.read_text(encoding="utf-8"), bite.file, "exec")
             except (BiteError, OSError, SyntaxError) as error:
                 return Outcome(problem=str(error))
-        return run_tests(selection, tree, python, hang_seconds)
+        began = time.monotonic()
+        outcome = run_tests(selection, tree, python, hang_seconds)
+        return replace(outcome, seconds=time.monotonic() - began)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -199,7 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--root", type=Path, default=ROOT, help="the tree to copy")
     parser.add_argument("--python", default=sys.executable, help="the Python that has pytest; this one without")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs side by side")
-    parser.add_argument("--hang-seconds", type=float, default=HANG_SECONDS, help="a longer run counts as hung")
+    parser.add_argument("--hang-seconds", type=float, default=HANG_SECONDS, help="a longer run counts as hung at last")
     options = parser.parse_args(arguments)
     root, started = options.root.resolve(), time.monotonic()
     bites = read_bites(root / "tests" / "bites.toml")
@@ -211,29 +225,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tried = [bite for bite in bites if bite not in skipped]
     selections: list[list[str] | BiteError] = [_selection_or_error(bite, root) for bite in tried]
 
-    def run(bite: Bite | None, selection: Sequence[str]) -> Outcome:
-        return try_bite(bite, selection, root, options.python, options.hang_seconds)
+    def run_unchanged(selection: Sequence[str]) -> Outcome:
+        return try_bite(None, selection, root, options.python, options.hang_seconds)
+
+    def run_changed(bite: Bite, selection: Sequence[str], unchanged: Future[Outcome]) -> Outcome:
+        patience = _PATIENCE_SECONDS + _TIMES_AS_LONG * unchanged.result().seconds
+        return try_bite(bite, selection, root, options.python, min(patience, options.hang_seconds))
 
     with ThreadPoolExecutor(max_workers=options.jobs) as pool:
         unchanged = {
-            tuple(selection): pool.submit(run, None, selection)
+            tuple(selection): pool.submit(run_unchanged, selection)  # these first: the others wait for them
             for selection in selections
             if not isinstance(selection, BiteError)
         }
         changed = [
-            None if isinstance(selection, BiteError) else pool.submit(run, bite, selection)
+            None
+            if isinstance(selection, BiteError)
+            else pool.submit(run_changed, bite, selection, unchanged[tuple(selection)])
             for bite, selection in zip(tried, selections, strict=True)
         ]
         passed = failed = 0
         for bite, selection, future in zip(tried, selections, changed, strict=True):
             if isinstance(selection, BiteError) or future is None:
-                verdict, good = str(selection), False
+                verdict, good, seconds = str(selection), False, 0.0
             else:
                 verdict, good = _judge(unchanged[tuple(selection)].result(), future.result())
+                seconds = future.result().seconds
             passed, failed = passed + good, failed + (not good)
-            print(
-                f"{bite.guarantee:<4} {_cut(bite.change):<{_COLUMN}}  {'' if good else 'FAILED: '}{verdict}", flush=True
-            )
+            change = f"{_cut(bite.change):<{_COLUMN}}"
+            print(f"{bite.guarantee:<4} {change} {seconds:4.0f} s  {'' if good else 'FAILED: '}{verdict}", flush=True)
     for bite in skipped:
         print(f"{bite.guarantee:<4} {_cut(bite.change):<{_COLUMN}}  SKIPPED: needs a newer Python")
     if not bites:
