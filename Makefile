@@ -28,12 +28,25 @@ serve: $(VENV)/.installed ## the example service, left running until Ctrl-C
 
 .PHONY: test
 test: $(VENV)/.installed ## the tests, on the default Python
-	@$(RUN) -m pytest $(ARGS)
+	@$(RUN) -m pytest -n 2 --dist loadfile $(ARGS)
 
 .PHONY: test-all
-test-all: $(VENV)/.installed ## the tests on every Python found, their coverage merged, then the bites
+test-all: $(VENV)/.installed ## the same on every Python, then with servers and a browser; coverage; schedules; bites
+	@# Where CI runs, nothing may be skipped for want of a program; elsewhere a loud line says what was.
+	@$(RUN) -m tools.binaries --install || [ -z "$${CI:-}" ]
 	@$(RUN) -m tools.every_python $(ARGS)
+	@$(MAKE) explore ARGS="--most 40000"
 	@$(MAKE) bites ARGS=
+
+.PHONY: explore
+explore: $(VENV)/.installed ## every order of events of the small scenarios, many of the large, and the planted bugs
+	@$(RUN) -m tests.exploration $(ARGS)
+	@$(RUN) -m tests.exploration.planted
+	@$(RUN) -m tests.exploration.fleet
+
+.PHONY: mutants
+mutants: $(VENV)/.installed ## change the package in every small way there is: a test must notice (takes hours)
+	@$(RUN) -m tools.mutants $(ARGS)
 
 .PHONY: bites
 bites: $(VENV)/.installed ## break the package once per guarantee: its tests must notice

@@ -7,22 +7,29 @@ coverage is measured. What a fixture needs is imported when somebody asks for it
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
 if TYPE_CHECKING:
     from coalesce_kit.testing.fixtures import PackageTime
 
-pytest.register_assert_rewrite(
-    "coalesce_kit.testing.cache_contract",
-    "coalesce_kit.testing.coalescer_contract",
-    "coalesce_kit.testing.observer_contract",
-    "coalesce_kit.testing.store_asking",
-    "coalesce_kit.testing.store_hearing",
-    "coalesce_kit.testing.store_publishing",
+_CONTRACTS: Final = (
+    "cache_contract",
+    "coalescer_contract",
+    "observer_contract",
+    "store_asking",
+    "store_hearing",
+    "store_holding",
+    "store_publishing",
 )
+
+# So that an assertion that fails in a contract shows its values, as in a test of one's own.
+for _module in (f"coalesce_kit.testing.{name}" for name in _CONTRACTS):
+    if _module not in sys.modules:
+        pytest.register_assert_rewrite(_module)
 
 
 @pytest.fixture

@@ -74,6 +74,11 @@ class Decorated(Protocol):
         """Drop all its results and detach all its fetches, and count nothing."""
         ...
 
+    @property
+    def refreshing(self) -> int:
+        """How many refreshes run in the background, on all loops."""
+        ...
+
     async def drain(self, *, deadline_seconds: float) -> None:
         """Wait for what runs in the background on the running loop."""
         ...
@@ -240,7 +245,8 @@ async def aclose(*, deadline_seconds: Duration = 10.0) -> CloseReport:
     drainable = [coalescer for coalescer in known_coalescers() if isinstance(coalescer, Drainable)]
     reports = await asyncio.gather(*(coalescer.drain(deadline_seconds=deadline) for coalescer in drainable))
     # refreshes in the background: by now their fetches have ended
-    await asyncio.gather(*(function.drain(deadline_seconds=deadline) for function in decorated_functions()))
+    refreshing = [function for function in decorated_functions() if function.refreshing]
+    await asyncio.gather(*(function.drain(deadline_seconds=deadline) for function in refreshing))
     return sum(reports, CloseReport(0))
 
 

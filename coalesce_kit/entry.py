@@ -239,7 +239,9 @@ class Entry(Node):
     def put_off(self, until: float) -> None:
         """Note that a fetch to replace it failed, and that none is to be tried before ``until``."""
         self.failures += 1
-        self.retry_at = self.refresh_at = until
+        self.retry_at = until
+        if self.refresh_at != math.inf:  # what is never refreshed ahead is not for having failed once, either
+            self.refresh_at = until
 
 
 class SharedEntry(Entry):

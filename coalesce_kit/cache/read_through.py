@@ -279,8 +279,8 @@ class ReadThrough:
         as long as it would be given in any case.
         """
         now = clock.now()
-        if entry is None or entry.error is not None or now < entry.retry_at or isinstance(error, NEVER_MASKED):
-            return  # a remembered failure is no old value: it is the answer to its end, and put off by nothing
+        if entry is None or now < entry.retry_at or isinstance(error, NEVER_MASKED):
+            return
         until = now + self._policy.retry_seconds(entry.failures + 1, random=random.random())  # jitter
         if isinstance(error, cast("tuple[type[Exception], ...]", self._policy.always_raise)):
             until = min(until, entry.stale_until)

@@ -303,6 +303,11 @@ class Workings:
         """Drop every result and detach every fetch, and count nothing: for tests."""
         self._keeping.void_all()
 
+    @property
+    def refreshing(self) -> int:
+        """How many refreshes run in the background."""
+        return self._keeping.refreshing
+
     async def drain(self, *, deadline_seconds: float) -> None:
         """Wait for its refreshes in the background on the running loop."""
         await self._keeping.drain(deadline_seconds=deadline_seconds)

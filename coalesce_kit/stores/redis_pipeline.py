@@ -85,8 +85,9 @@ class Pipeline:
         self._timeout_seconds = timeout_seconds
         self._loop = asyncio.get_running_loop()
         self._queue: deque[Operation] = deque()
-        self._outstanding: deque[Operation] = deque()  # in the order of their calls; answered ones leave at the front
-        self._batches: dict[asyncio.Task[None], float] = {}  # when each is given up
+        self._outstanding: deque[Operation] = deque()  # answered ones leave when they are looked at
+        # What each carries, and when it is given up if nobody waits for it any more.
+        self._batches: dict[asyncio.Task[None], tuple[float, list[Operation]]] = {}
         self._is_flush_due = False
         self._was_reached = False
         self._watch: asyncio.TimerHandle | None = None
@@ -157,7 +158,7 @@ class Pipeline:
                 # Not in the context of the caller who happened to come first: it is everybody's.
                 task = self._loop.create_task(self._carry(batch), context=contextvars.Context())
                 patience = self._timeout_seconds + (0.0 if self._was_reached else CONNECT_TIMEOUT_SECONDS)
-                self._batches[task] = clock.now() + patience
+                self._batches[task] = clock.now() + patience, batch
                 task.add_done_callback(self._batch_ended)
 
     async def _carry(self, batch: list[Operation]) -> None:
@@ -260,16 +261,16 @@ class Pipeline:
             seconds = now - operation.started
             self._fail(operation, StoreUnavailableError(f"the store did not answer within {seconds:.2f} s"))
         self._outstanding = deque(one for one in self._outstanding if not one.answer.done())
-        for task, until in tuple(self._batches.items()):
-            if until + late <= now:
+        for task, (until, batch) in self._batches.items():
+            if until <= now and all(operation.answer.done() for operation in batch):
                 task.cancel()  # and with it its connection: what comes on it is nobody's answer any more
                 self._was_reached = False
         if any_failed:
             self._breaker.timed_out()
-        if self._outstanding:
-            self._look_at(min(operation.deadline for operation in self._outstanding))
-        elif self._batches:
-            self._look_at(min(self._batches.values()))
+        moments = [operation.deadline for operation in self._outstanding]
+        moments += [until for until, _ in self._batches.values() if until > now]
+        if moments:
+            self._look_at(min(moments))
 
 
 def _failure(answer: Any) -> Failure | None:

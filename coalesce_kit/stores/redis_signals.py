@@ -105,7 +105,7 @@ class RedisSignals:
                     logger.error("store_permission_missing", extra={"refused": [f"SUBSCRIBE: {error}"]})
                 self._was_refused = True
                 pause = LONGEST_PAUSE_SECONDS
-            except (RedisError, OSError, TimeoutError, EOFError, _LostError) as error:
+            except Exception as error:  # whatever broke it, without it nobody is woken: it is made again
                 logger.info("store_subscription_lost", extra={"error": f"{type(error).__name__}: {error}"})
             finally:
                 for ear in ears:

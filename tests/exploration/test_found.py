@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
+import cachetools
 import pytest
 
-from coalesce_kit import CachePolicy, coalesced
+from coalesce_kit import CachePolicy, MemoryCache, coalesced
 from coalesce_kit.testing.explorer import replay
 from tests.exploration.scenarios import CASES
 
@@ -44,3 +45,34 @@ async def test_a_remembered_failure_is_not_tried_again():
         with pytest.raises(LookupError):
             await odds()
     assert fetches == 1
+
+
+@pytest.mark.usefixtures("virtual_time")
+@pytest.mark.parametrize("league", ["nba", ["nba"]])
+@pytest.mark.parametrize("cache", [None, "somebody else's"])
+async def test_a_fresh_value_is_not_refreshed_for_a_refresh_that_failed(league, cache):
+    """Without ``refresh_ahead`` a fresh value is the answer and nothing else, also after a failed ``refresh()``.
+
+    That failure noted in the entry when to try again, and whoever found the entry fresh after that moment began a
+    refresh in the background; only calls that are answered in line did not look. So a cache of somebody else's, and a
+    key with a list in it, had fetches that nobody had asked for. The state machine found it as soon as it was given
+    such a cache: call, it returns, refresh, it fails, call.
+    """
+    fetches = 0
+
+    @coalesced(ttl=60, cache=cache and MemoryCache(cache=cachetools.LRUCache(10)))
+    async def odds(of):
+        nonlocal fetches
+        fetches += 1
+        if fetches > 1:
+            raise LookupError("not now")
+        return "1.9"
+
+    await odds(league)
+    with pytest.raises(LookupError):
+        await odds.refresh(league)
+    for _ in range(5):
+        await asyncio.sleep(5)
+        assert await odds(league) == "1.9"
+    await asyncio.sleep(0)
+    assert fetches == 2

@@ -8,8 +8,10 @@ say exactly what has happened by then. That it notices is shown with bugs that a
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
 
+import cachetools
 import pytest
 from hypothesis import HealthCheck, Phase, settings, strategies as st
 from hypothesis.stateful import (
@@ -22,7 +24,7 @@ from hypothesis.stateful import (
 )
 
 import coalesce_kit
-from coalesce_kit import CachePolicy, Freshness, RequestCoalescer, coalesced
+from coalesce_kit import CachePolicy, Freshness, MemoryCache, RequestCoalescer, coalesced
 from coalesce_kit.backends.flight import current_flight
 from coalesce_kit.testing.clock import VirtualLoop
 from coalesce_kit.testing.leaks import assert_nothing_left
@@ -47,6 +49,7 @@ POLICIES = [
 ]
 FRESHNESS = {Freshness.FRESH: State.FRESH, Freshness.STALE: State.STALE, Freshness.FALLBACK: State.FALLBACK}
 
+EAGER = st.booleans() if sys.version_info >= (3, 12) else st.just(False)
 some = st.integers(0, 7)
 keys = st.sampled_from(KEYS)
 
@@ -69,13 +72,18 @@ class CoalescedFunction(RuleBasedStateMachine):
         self.covered: set[str] = set()  # those who wait for a while, and could have something old
         self.held: set[int] = set()  # fetches that go on although nobody waits
 
-    @initialize(policy=st.sampled_from(POLICIES), stubborn=st.booleans())
-    def decorate(self, policy: CachePolicy | None, stubborn: bool) -> None:
+    @initialize(policy=st.sampled_from(POLICIES), stubborn=st.booleans(), eager=EAGER, foreign=st.booleans())
+    def decorate(self, policy: CachePolicy | None, stubborn: bool, eager: bool, foreign: bool) -> None:
+        if eager:
+            self.loop.set_task_factory(asyncio.eager_task_factory)
         self.model = Model(rules_of(policy or CachePolicy()))
         self.refreshes_after = 10.0 * policy.refresh_ahead if policy and policy.refresh_ahead else float("inf")
         self.stubborn = stubborn
 
-        @coalesced(policy=policy, backend=self.coalescer, tags=("odds", "league:{key}"))
+        # A cache of somebody else's is read under a lock, and not in line by the compiled call.
+        cache = MemoryCache(cache=cachetools.LRUCache(100)) if foreign and policy else None
+
+        @coalesced(policy=policy, cache=cache, backend=self.coalescer, tags=("odds", "league:{key}"))
         async def odds(key: str) -> Answer:
             return await self.origin(key)
 

@@ -13,7 +13,7 @@ from tests.stores.servers import BINARIES, Server, running
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """A server of each kind that is installed, for all tests of one file."""
     if request.param is None:
-        pytest.skip("no server is installed: python -m tools.servers --install")
+        pytest.skip("no server is installed: python -m tools.binaries --install")
     with running(request.param) as started:
         yield started
 
@@ -22,6 +22,6 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
 def own_server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """A server of each kind that is installed, for one test that hurts it."""
     if request.param is None:
-        pytest.skip("no server is installed: python -m tools.servers --install")
+        pytest.skip("no server is installed: python -m tools.binaries --install")
     with running(request.param) as started:
         yield started

@@ -27,7 +27,7 @@ KINDS = pytest.fixture(scope="module", params=BINARIES or [None])
 def need(binary):
     """Skip where no server is installed."""
     if binary is None:
-        pytest.skip("no server is installed: python -m tools.servers --install")
+        pytest.skip("no server is installed: python -m tools.binaries --install")
     return binary
 
 

@@ -272,6 +272,17 @@ async def test_a_blocked_loop_is_no_outage(pipeline, client, breaker, virtual_ti
     assert breaker.state == "closed"
 
 
+async def test_a_blocked_loop_gives_up_no_connection(pipeline, client, virtual_time):
+    """What was sent in the very moment of the call is still waited for when the look is late."""
+    asked = [run(pipeline, number) for number in range(3)]
+    client.seconds = 0.7
+    pipeline._was_reached = True
+    while not client.batches:
+        await asyncio.sleep(0)
+    virtual_time.advance(0.65)
+    assert await asyncio.gather(*asked) == [0, 1, 2]
+
+
 async def test_the_grace_is_given_once(pipeline, client, virtual_time):
     """However late the look, the operation gets at most its time-out once more."""
     client.seconds = 60

@@ -175,9 +175,14 @@ async def test_other_primaries_are_a_loss():
     await signals.close()
 
 
-async def test_what_cannot_be_opened_is_tried_again():
-    """A place that refuses is tried again, later and later; the others are closed meanwhile."""
-    bad, good = Place(refuses=exceptions.ConnectionError("refused")), Place()
+@pytest.mark.parametrize(
+    "error",
+    [exceptions.ConnectionError("refused"), exceptions.RedisClusterException("no node answers"), ZeroDivisionError()],
+    ids=lambda error: type(error).__name__,
+)
+async def test_what_cannot_be_opened_is_tried_again(error):
+    """A place that refuses, in whatever words, is tried again, later and later; the others are closed meanwhile."""
+    bad, good = Place(refuses=error), Place()
     endpoint = Endpoint(good, bad)
     signals = open_signals(endpoint)
     stream = signals.audience.join(math.inf)

@@ -244,6 +244,38 @@ async def test_two_functions_of_one_coalescer_are_apart() -> None:
     assert coalescer.statistics().total_requests == 3
 
 
+@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize(("given_up", "running"), [(True, True), (True, False), (False, True)])
+async def test_a_fetch_is_in_vain_inside_one_that_is_about_to_stop(depth: int, given_up: bool, running: bool) -> None:
+    """At whatever depth: one that was given up, and has not stopped yet."""
+    table: FlightTable[PendingRequest] = FlightTable(asyncio.get_running_loop(), Counters(), 60.0)
+    terms = FlightTerms()
+    outermost = flight = PendingRequest("outermost", terms, table, 0.0, None)
+    outermost.given_up, outermost.running = given_up, running
+    for level in range(depth):
+        inner = PendingRequest(level, terms, table, 0.0, None)
+        inner.inside, flight = flight, inner
+    assert flight._may_be_in_vain() is (given_up and running)
+    assert not outermost._may_be_in_vain()
+
+
+@pytest.mark.parametrize("detached", [False, True], ids=["alone", "beside a detached flight"])
+async def test_a_fetch_inside_another_begins_as_soon_as_any(detached: bool) -> None:
+    """It does not wait a turn in case the outer one is cancelled, unless that is about to happen."""
+    coalescer, origin, aside = RequestCoalescer(), Origin(), Origin()
+    tasks = []
+    if detached:
+        tasks = start(coalescer.get_or_fetch("aside", aside))
+        await turns()
+        coalescer.forget("aside")
+    tasks += start(coalescer.get_or_fetch("outer", lambda: coalescer.get_or_fetch("inner", origin)))
+    await turns(3)
+    assert origin.working == 1
+    for one in (origin, aside)[: len(tasks)]:
+        one.answer()
+    await outcomes(tasks)
+
+
 async def test_a_flight_that_has_not_taken_off_can_be_given_up() -> None:
     """Without a task there is none to cancel; the callers are told all the same."""
     loop = asyncio.get_running_loop()

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import logging
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
-from coalesce_kit import CoalescerStats, FetchTimeoutError, Observer, RequestCoalescer, WaitTimeoutError, coalesced
+from coalesce_kit import (
+    CoalescerStats,
+    FetchCancelledError,
+    FetchTimeoutError,
+    Observer,
+    RequestCoalescer,
+    WaitTimeoutError,
+    coalesced,
+)
+from coalesce_kit.backends.in_process import PendingRequest
+from coalesce_kit.protocols import FlightTerms
 from coalesce_kit.testing.clock import VirtualClock
+from coalesce_kit.testing.leaks import unretrieved
+from tests.conftest import LoopFactory
 from tests.fakes import Origin, outcomes, start, turns
 
 
@@ -45,6 +59,7 @@ async def test_a_waiter_is_told_of_when_it_joins_and_when_it_has_its_answer(
     virtual_time: VirtualClock, listener: Listener
 ) -> None:
     """How many wait by then, how old the fetch is, how long the wait was; the leader waits for nobody."""
+    await asyncio.sleep(10)
     origin, coalescer = Origin(), RequestCoalescer(observers=[listener])
     tasks = start(coalescer.get_or_fetch("nfl", origin))
     for _ in range(2):
@@ -214,7 +229,128 @@ async def test_a_flight_is_detached_once(ended: bool) -> None:
         origin.answer()
         await outcomes(tasks)
     assert (flight.table.detached, coalescer.flights()) == (set(), ())
-    assert flight.waiters == 0
+
+
+async def test_an_ended_flight_holds_nothing_and_is_joined_by_nobody() -> None:
+    """A context that outlives the fetch may still name it."""
+    origin, coalescer = Origin(), RequestCoalescer()
+    tasks = start(*(coalescer.get_or_fetch("nfl", origin) for _ in range(2)))
+    await turns()
+    (flight,) = coalescer._pending.values()
+    origin.answer()
+    await outcomes(tasks)
+    assert (flight.running, flight.decided, flight.may_be_joined(0.0)) == (False, True, False)
+    assert (flight.task, flight.key, flight.ticket, flight.inside) == (None, None, None, None)
+    assert (flight.leader, flight.callers, flight.waiters) == (None, {}, 0)
+
+
+async def test_a_timer_keeps_nobodys_context(virtual_time: VirtualClock) -> None:
+    """A timer that is cancelled stays in the loop until its time: it runs in an empty context."""
+    origin, coalescer = Origin(), RequestCoalescer(fetch_timeout_seconds=60)
+    tasks = start(*(coalescer.get_or_fetch("nfl", origin) for _ in range(2)))
+    await turns()
+    timers = [timer for timer in asyncio.get_running_loop()._scheduled if not timer.cancelled()]
+    assert [len(timer._context) for timer in timers] == [0, 0]
+    origin.answer()
+    await outcomes(tasks)
+
+
+@pytest.mark.parametrize("close", [RequestCoalescer.aclose, RequestCoalescer.drain])
+async def test_what_runs_has_ten_seconds_to_end(virtual_time: VirtualClock, close: Any) -> None:
+    """Without another deadline; what has not ended by then is cut."""
+    origin, coalescer = Origin(), RequestCoalescer()
+    tasks = start(coalescer.get_or_fetch("nfl", origin))
+    await turns()
+    report = await close(coalescer)
+    assert (virtual_time.now(), report.finished, report.cut) == (10.0, 0, ("nfl",))
+    await outcomes(tasks)
+
+
+def test_a_flight_whose_loop_was_closed_under_it_is_over(loop_factory: LoopFactory) -> None:
+    """Nobody can be woken any more: it has neither slot nor callers, once another loop is seen."""
+    coalescer, loop = RequestCoalescer(), loop_factory()
+
+    async def hang() -> None:
+        await asyncio.get_running_loop().create_future()
+
+    async def leave() -> PendingRequest:
+        start(*(coalescer.get_or_fetch("nfl", hang) for _ in range(2)))
+        await turns()
+        (flight,) = coalescer._pending.values()
+        return flight
+
+    async def fetch() -> str:
+        return "value"
+
+    with unretrieved():  # asyncio tells that tasks were destroyed, and rightly so
+        flight = loop.run_until_complete(leave())
+        loop.close()
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            assert runner.run(coalescer.get_or_fetch("nba", fetch)) == "value"
+        assert (flight.running, flight.decided, flight.callers, flight.task) == (False, True, {}, None)
+        assert (flight.table.pending, flight.table.detached) == ({}, set())
+        del flight, loop
+        gc.collect()
+    assert coalescer.statistics().in_flight == 0
+
+
+def test_closing_forgets_loops_that_were_closed(loop_factory: LoopFactory) -> None:
+    """Also on a loop that the coalescer knows already."""
+    coalescer = RequestCoalescer()
+
+    async def fetch() -> str:
+        return "value"
+
+    mine, other = loop_factory(), loop_factory()
+    for loop in (mine, other):
+        loop.run_until_complete(coalescer.get_or_fetch("nfl", fetch))
+    other.close()
+    assert len(coalescer._tables) == 2
+    mine.run_until_complete(coalescer.aclose())
+    assert list(coalescer._tables) == [mine]
+    mine.close()
+
+
+class Turning:
+    """A key that cannot be hashed any more once it has turned bad."""
+
+    bad = False
+
+    def __hash__(self) -> int:
+        if self.bad:
+            raise LookupError("bad")
+        return 1
+
+
+async def test_a_key_that_turns_bad_is_left_where_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    """The callers get their answer, which says so in the log; the next one takes the slot from the ended flight."""
+    coalescer, origin, key = RequestCoalescer(), Origin(), Turning()
+    tasks = start(coalescer.get_or_fetch(key, origin))
+    await turns()
+    key.bad = True
+    with caplog.at_level(logging.DEBUG, "coalesce_kit"):
+        origin.answer("value")
+        assert await outcomes(tasks) == ["value"]
+    assert [record.message for record in caplog.records] == ["slot_not_left"]
+    key.bad = False
+    tasks = start(coalescer.get_or_fetch(key, origin))
+    await turns()
+    origin.answer("new")
+    assert await outcomes(tasks) == ["new"]
+    assert coalescer.pending_keys == ()
+
+
+@pytest.mark.parametrize("waiters", [0, 1, 3])
+async def test_a_failure_that_is_copied_is_not_shared_as_it_is(waiters: int) -> None:
+    """It reaches everybody who waited, each with an error of its own."""
+    origin, coalescer = Origin(), RequestCoalescer()
+    tasks = start(*(coalescer.get_or_fetch("nfl", origin) for _ in range(waiters + 1)))
+    await turns()
+    origin.fail(LookupError("down"))
+    ends = await outcomes(tasks)
+    numbers = coalescer.statistics()
+    assert (numbers.error_fanout, numbers.errors_shared_as_is) == (waiters, 0)
+    assert len({id(end) for end in ends}) == waiters + 1
 
 
 async def test_a_coalescer_shows_its_zombies(virtual_time: VirtualClock) -> None:
@@ -236,3 +372,78 @@ async def test_a_coalescer_shows_its_zombies(virtual_time: VirtualClock) -> None
     assert (gauges.zombies, gauges.pending_keys, gauges.waiters) == (1, 0, 0)
     release.set()
     await turns()
+
+
+async def test_a_failure_says_how_long_ago_its_leader_left(virtual_time: VirtualClock) -> None:
+    """What is outside the key was the leader's, and is gone with it."""
+    await asyncio.sleep(10)
+    origin, coalescer, terms = Origin(), RequestCoalescer(), FlightTerms(outside_key=("session",))
+    tasks = start(*(coalescer.get_or_fetch("nfl", origin, terms=terms) for _ in range(2)))
+    await asyncio.sleep(1)
+    tasks[0].cancel()
+    await asyncio.sleep(3)
+    origin.fail(LookupError("closed"))
+    _, error = await outcomes(tasks)
+    (note,) = error.__notes__
+    assert note == ("led by a caller who left 3.00 s earlier; 'session' was theirs: open it inside the function")
+
+
+class Uncopied(Exception):
+    """An error that cannot be built without its own ``__new__``, so that nobody builds another one."""
+
+    def __new__(cls, *arguments: object) -> Self:
+        return super().__new__(cls, *arguments)
+
+
+async def test_what_cannot_be_copied_is_counted_for_each_who_got_it() -> None:
+    """In the function's numbers and in the coalescer's, as is how many waited."""
+    origin, coalescer, terms = Origin(), RequestCoalescer(), FlightTerms()
+    tasks = start(*(coalescer.get_or_fetch("nfl", origin, terms=terms) for _ in range(4)))
+    await turns()
+    origin.fail(Uncopied("down"))
+    ends = await outcomes(tasks)
+    assert len({id(end) for end in ends}) == 1
+    for numbers in (terms.counters.snapshot("f"), coalescer.statistics()):
+        assert (numbers.error_fanout, numbers.errors_shared_as_is, numbers.max_concurrent_waiters) == (3, 3, 3)
+
+
+async def test_a_fetch_that_was_cancelled_before_it_began_is_not_joined() -> None:
+    """It will not fetch any more; one that has begun may still answer."""
+    origin, coalescer = Origin(), RequestCoalescer()
+    tasks = start(coalescer.get_or_fetch("nfl", origin))
+    await turns(1)
+    (flight,) = coalescer._pending.values()
+    assert flight.may_be_joined(0.0)
+    flight.task.cancel()
+    assert not flight.may_be_joined(0.0)
+    tasks += start(coalescer.get_or_fetch("nfl", origin))
+    await turns()
+    assert len(origin.calls) == 1
+    origin.answer("value")
+    cut, answered = await outcomes(tasks)
+    assert (type(cut), answered) == (FetchCancelledError, "value")
+
+
+async def test_a_leader_who_handles_an_error_makes_a_plain_task() -> None:
+    """Else a step that runs at once would have that error for its context; all others ask the loop's factory."""
+    coalescer, loop = RequestCoalescer(), asyncio.get_running_loop()
+    made: list[Any] = []
+
+    def factory(loop: Any, coroutine: Any, **options: Any) -> Any:
+        made.append(coroutine)
+        return asyncio.Task(coroutine, loop=loop, **options)
+
+    async def fetch() -> str:
+        return "value"
+
+    loop.set_task_factory(factory)
+    try:
+        await coalescer.get_or_fetch("nfl", fetch)
+        assert len(made) == 1
+        try:
+            raise LookupError
+        except LookupError:
+            await coalescer.get_or_fetch("nfl", fetch)
+    finally:
+        loop.set_task_factory(None)
+    assert len(made) == 1

@@ -345,13 +345,23 @@ def test_what_others_put_into_a_foreign_cache_is_not_seen():
     cache = MemoryCache(cache=foreign)
     shelf = shelf_in(cache)
     foreign["a"] = "not ours"
+    assert foreign.currsize == 1  # whatever its own size function would have said
     assert shelf.find("a") is shelf.peek("a") is None
     for key in "bcd":
         keep(shelf, key, key)
     assert (len(shelf), evictions(shelf)) == (3, 0)
     assert "a" not in foreign
-    foreign["e"] = "not ours"
-    assert foreign.currsize == 3  # it counts as one
+
+
+def test_what_a_foreign_cache_drops_without_a_word_is_held_no_more():
+    """Its entries are counted where they are, not where they were put."""
+    now = [0.0]
+    shelf = shelf_in(MemoryCache(cache=cachetools.TTLCache(4, 10, timer=lambda: now[0])))
+    keep(shelf, "a", 1)
+    keep(shelf_in(shelf.cache), "b", 1)
+    assert len(shelf) == 1
+    now[0] = 20.0
+    assert len(shelf) == 0
 
 
 class ElsewhereCache(cachetools.Cache[Any, Any]):
@@ -593,8 +603,23 @@ def test_values_are_let_go_of_after_the_lock():
     shelf.invalidate("invalidated")
     keep(shelf, "all", Loud())
     shelf.invalidate_all()
-    service = Service()
-    keep(shelf, "of a dead instance", Loud(), instance=service)
+    assert finished == [True] * 5
+
+
+def test_values_of_the_dead_are_let_go_of_after_the_lock():
+    """The finaliser of what a dead instance left behind may use the cache, too."""
+
+    class Loud:
+        def __del__(self) -> None:
+            helper = threading.Thread(target=functools.partial(keep, shelf, "from a finaliser", 0))
+            helper.start()
+            helper.join(3)
+            finished.append(not helper.is_alive())
+
+    finished: list[bool] = []
+    shelf, service = shelf_in(MemoryCache()), Service()
+    for number in range(6):
+        keep(shelf, (number, id(service)), Loud(), instance=service)
     del service
     keep(shelf, "a", 1)
     assert finished == [True] * 6

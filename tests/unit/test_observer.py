@@ -89,7 +89,7 @@ def test_an_event_says_no_more_than_it_was_told():
     started, ended, _, left, invalidated, changed = ONE_OF_EACH.values()
     assert (started.refresh, ended.waiters, ended.error, left.error, changed.reason) == (False, 0, None, None, "")
     assert (invalidated.scope, invalidated.tags) == ("key", ())
-    assert (started.text, Invalidated(function="f", voided=0).key) == ("1", None)
+    assert (started.text, invalidated.text, Invalidated(function="f", voided=0).key) == ("1", "1", None)
     assert Observer().removed is False
 
 
@@ -239,6 +239,7 @@ def test_a_key_is_rendered_only_when_somebody_looks(name: str):
 
     event = dataclasses.replace(ONE_OF_EACH[name], key="secret", describe=describe)
     assert "secret" not in repr(event)
+    assert "describe" not in repr(event)
     assert asked == []
     assert event.text == "fixtures:nfl"
     assert asked == ["secret"]

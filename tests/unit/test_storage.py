@@ -23,7 +23,7 @@ def keeping_in(cache):
 
 
 def test_an_entry_that_vanishes_between_two_looks_is_a_miss(caplog):
-    """A cache finds a key, and a moment later not its value: the caller gets a new one, and there is nothing to tell."""
+    """A cache finds a key, and a moment later not its value: the caller gets a new one, and nothing is logged."""
 
     class Vanishing(cachetools.LRUCache):
         def get(self, key, default=None):

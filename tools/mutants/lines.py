@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, zip_longest
 from pathlib import Path
@@ -40,19 +40,23 @@ class Footprints:
     def choose(self, mutant: Mutant, most: int) -> dict[str, float]:
         """Return the tests that run a mutant's line, or for what runs at import any line of its file, at most ``most``.
 
-        In turn the one that is most about the module, by how many lines of it it runs and what share of all lines that
-        is, and one of each file.
+        In turn: the one that runs the largest share of its lines in the module, the one that knows the module best (by
+        that share and by how many lines it is), and one of each file.
         """
         by_file: dict[str, list[tuple[float, str]]] = {}
+        shares: list[tuple[float, int, str]] = []
         wanted = self._bits_of(mutant)
         for test, files in self.lines.items():
             bits = files.get(mutant.file, 0)
             if test and bits & wanted and self.seconds[test] < _SLOW_SECONDS:
                 count, of_all = bits.bit_count(), sum(lines.bit_count() for lines in files.values())
+                shares.append((-count / of_all, count, test))
                 by_file.setdefault(test.partition("::")[0], []).append((-count * count / of_all, test))
         each = [sorted(by_file[file]) for file in sorted(by_file)]
-        mixed = (one for one in chain(*zip_longest(*each)) if one is not None)
-        chosen = [*dict.fromkeys(one[1] for pair in zip(sorted(chain(*each)), mixed, strict=True) for one in pair)]
+        narrow = [one[-1] for one in sorted(shares)]
+        knowing = [one[-1] for one in sorted(chain(*each))]
+        mixed = [one[-1] for one in chain(*zip_longest(*each)) if one is not None]
+        chosen = [*dict.fromkeys(chain(*zip(narrow, knowing, mixed, strict=True)))]
         return {test: self.seconds[test] for test in (chosen[:most] if most else chosen)}
 
     def files_about(self, file: str, tests: Iterable[str]) -> list[str]:
@@ -62,6 +66,14 @@ class Footprints:
             name = test.partition("::")[0]
             reach[name] = reach.get(name, 0) | self.lines[test].get(file, 0)
         return sorted(reach, key=lambda name: (-reach[name].bit_count(), name))[:_FILES_ABOUT]
+
+    def tests_of(self, files: Collection[str]) -> dict[str, float]:
+        """Return the tests of some files: also those that run no line, as of a dataclass that was made at import."""
+        return {
+            test: spent
+            for test, spent in self.seconds.items()
+            if test.partition("::")[0] in files and spent < _SLOW_SECONDS
+        }
 
     def runs_at_import(self, mutant: Mutant) -> bool:
         """Whether a mutant's line runs while tests are collected, before its function's code is exchanged."""

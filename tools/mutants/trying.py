@@ -109,10 +109,8 @@ def _try_imported(
     running: dict[int, tuple[Try, bool, Path]] = {}
     waiting: list[tuple[Try, bool]] = []
     for mutant in mutants:
-        tests = footprints.choose(mutant, most)
-        about = footprints.files_about(mutant.file, tests)
-        few = {test: spent for test, spent in tests.items() if test.partition("::")[0] in about}
-        waiting.append((Try(mutant, few or tests), len(few) in (0, len(tests))))
+        about = footprints.files_about(mutant.file, footprints.choose(mutant, 0))
+        waiting.append((Try(mutant, footprints.tests_of(about)), False))
     waiting.reverse()
     number = 0
     while waiting or running:
