@@ -77,6 +77,12 @@ async def test_a_flight_is_joined_up_to_its_age(virtual_time: VirtualClock) -> N
     await outcomes(tasks)
 
 
+def test_what_holds_without_a_wish() -> None:
+    """Five seconds for who waits, a minute for what is joined."""
+    coalescer = RequestCoalescer()
+    assert (coalescer.max_wait_seconds, coalescer.max_flight_seconds) == (5.0, 60.0)
+
+
 async def test_a_task_that_cannot_be_made_leaves_nothing() -> None:
     """The error of the loop's task factory reaches the caller; while it is held, nothing is in flight any more."""
     coalescer, origin = RequestCoalescer(), Origin()

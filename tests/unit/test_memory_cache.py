@@ -324,6 +324,11 @@ def test_nonsense_size(nonsense: Any):
         MemoryCache(max_bytes=10, size_of=lambda value: nonsense).size_of("value")
 
 
+def test_a_remembered_error_counts_a_kilobyte():
+    """Whatever ``size_of`` would say of it."""
+    assert MemoryCache(max_bytes=10_000, size_of=len).size_of_error == 1024
+
+
 def test_remembered_errors_have_a_size():
     """A failure counts as one entry, or as so many bytes, and never as more than there is."""
     assert MemoryCache().size_of_error == 1

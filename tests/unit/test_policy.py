@@ -109,6 +109,11 @@ def test_a_failure_may_be_remembered_until_it_is_invalidated():
     assert CachePolicy(error_ttl={NotFound: math.inf}).error_lifetimes(NotFound()) == Lifetimes(math.inf)
 
 
+def test_after_a_failure_nothing_is_tried_for_a_second():
+    """Without another wish."""
+    assert CachePolicy().retry_after_error_seconds == 1.0
+
+
 def test_windows_may_be_infinite_or_durations():
     """A stale window is any duration, without end too."""
     policy = CachePolicy(stale_while_revalidate=timedelta(seconds=30), stale_if_error=math.inf)
