@@ -46,7 +46,7 @@ explore: $(VENV)/.installed ## every order of events of the small scenarios, man
 
 .PHONY: mutants
 mutants: $(VENV)/.installed ## change the package in every small way there is: a test must notice (takes hours)
-	@$(RUN) -m tools.mutants $(ARGS)
+	@"$$($(RUN) -m tools.every_python --newest)" -m tools.mutants $(ARGS)
 
 .PHONY: bites
 bites: $(VENV)/.installed ## break the package once per guarantee: its tests must notice

@@ -24,12 +24,12 @@ class Falsy:
     __hash__ = None  # type: ignore[assignment]
 
 
-@both_doors
 def named(value: object) -> str:
     """A name without an address: the processes that share the tests must agree on it."""
     return "Falsy()" if isinstance(value, Falsy) else repr(value)
 
 
+@both_doors
 @pytest.mark.parametrize("value", [*FALSY, Falsy(), NotImplemented, ..., ValueError("returned"), Failure], ids=named)
 async def test_g08_any_value_is_shared(door: Callable[..., Door], value: object) -> None:
     """Leader and waiters get the very object that the one fetch returned, whatever its truth value."""
