@@ -54,9 +54,10 @@ class Proxy:
 
     async def stop(self) -> None:
         assert self._server is not None
+        self._is_open = False  # also for a connection that is being accepted now
         self._server.close()
-        self.cut()
         while self._lines:
+            self.cut()
             await asyncio.sleep(0.01)
         await self._server.wait_closed()
 
@@ -98,6 +99,10 @@ class Proxy:
             upstream = await asyncio.open_connection("127.0.0.1", self._to_port)
         except OSError:
             writer.transport.abort()
+            return
+        if not self._is_open:  # meanwhile
+            writer.transport.abort()
+            upstream[1].transport.abort()
             return
         line = _Line(self, (reader, writer), upstream)
         self._lines.add(line)
