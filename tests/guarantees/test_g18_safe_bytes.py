@@ -143,9 +143,7 @@ KIN = ["tests.guarantees.test_g18_safe_bytes.Declared", f"{Declared.__module__}.
 
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=60) | st.one_of(json_values, told).map(lambda value: json.dumps(value).encode()))
-@example(
-    b'{"type": "a", "origin": "", "kin": ["os.system"], "args": ["list", ["exit 1"]], "attributes": ["dict", []]}'
-)
+@example(b'{"type": "a", "origin": "", "kin": ["os.system"], "args": ["list", ["exit 1"]], "attributes": ["dict", []]}')
 def test_a_lying_failure_is_a_failure_or_refused(body):
     """It names no class that was not declared, and runs nothing."""
     try:
