@@ -36,7 +36,7 @@ class Bomb:
         return os.system, ("exit 1",)
 
 
-def test_nothing_in_the_package_can_turn_bytes_into_code():
+def test_g18_nothing_in_the_package_can_turn_bytes_into_code():
     """No pickle and nothing like it is imported, but by a guard for tests, which writes one to compare it."""
     package = Path(coalesce_kit.__file__).parent
     for path in set(package.rglob("*.py")) - {package / "testing" / "guards.py"}:
@@ -51,12 +51,12 @@ def test_nothing_in_the_package_can_turn_bytes_into_code():
 @example(b"")
 @example(pickle.dumps(Bomb()))
 @example(SEALED[:52] + b"\xff" * 100)
-def test_random_bytes_are_foreign(data):
+def test_g18_random_bytes_are_foreign(data):
     """Whatever they are."""
     assert isinstance(open_envelope(data, text=TEXT), Foreign)
 
 
-def test_every_single_changed_byte_is_noticed():
+def test_g18_every_single_changed_byte_is_noticed():
     """Everywhere in the envelope: a damaged odd is not an odd."""
     for at in range(len(SEALED)):
         for change in (0x01, 0x80, 0xFF):
@@ -65,7 +65,7 @@ def test_every_single_changed_byte_is_noticed():
             assert isinstance(open_envelope(bytes(data), text=TEXT), Foreign), at
 
 
-def test_every_cut_is_noticed():
+def test_g18_every_cut_is_noticed():
     """Front, back, and what was put behind."""
     for at in range(len(SEALED)):
         assert isinstance(open_envelope(SEALED[:at], text=TEXT), Foreign)
@@ -73,14 +73,14 @@ def test_every_cut_is_noticed():
     assert isinstance(open_envelope(SEALED * 2, text=TEXT), Foreign)
 
 
-def test_the_bytes_of_another_key_are_foreign():
+def test_g18_the_bytes_of_another_key_are_foreign():
     """Who moves records about gives nobody another caller's answer."""
     assert open_envelope(SEALED, text="fixtures:nba") is Foreign.KEY
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(sorted(CODECS)), st.binary(max_size=60), st.data())
-def test_a_lying_body_is_a_value_of_the_annotated_type_or_refused(case, noise, data):
+def test_g18_a_lying_body_is_a_value_of_the_annotated_type_or_refused(case, noise, data):
     """Of whoever knows the layout and the checksum: random bytes, and good ones damaged in any place."""
     good = BODIES[case]
     at = data.draw(st.integers(0, len(good)))
@@ -98,7 +98,7 @@ def test_a_lying_body_is_a_value_of_the_annotated_type_or_refused(case, noise, d
 
 
 @pytest.mark.parametrize("case", sorted(CODECS))
-def test_bodies_that_are_bombs_are_refused(case):
+def test_g18_bodies_that_are_bombs_are_refused(case):
     """Nested without end, of sizes that are not there, another format, code."""
     bombs = [
         b"\x91" * 100_000,
@@ -144,7 +144,7 @@ KIN = ["tests.guarantees.test_g18_safe_bytes.Declared", f"{Declared.__module__}.
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=60) | st.one_of(json_values, told).map(lambda value: json.dumps(value).encode()))
 @example(b'{"type": "a", "origin": "", "kin": ["os.system"], "args": ["list", ["exit 1"]], "attributes": ["dict", []]}')
-def test_a_lying_failure_is_a_failure_or_refused(body):
+def test_g18_a_lying_failure_is_a_failure_or_refused(body):
     """It names no class that was not declared, and runs nothing."""
     try:
         error = decode_error(body, declared=[Declared])
@@ -153,7 +153,7 @@ def test_a_lying_failure_is_a_failure_or_refused(body):
     assert type(error).__name__ in ("RemoteFetchError", "Declared")
 
 
-def test_a_lying_failure_cannot_change_a_class():
+def test_g18_a_lying_failure_cannot_change_a_class():
     """Attributes are data of one object."""
     body = (
         f'{{"type": "a", "origin": "b", "kin": ["{KIN[1]}"], "args": ["list", []], "attributes": ["dict",'
@@ -167,7 +167,7 @@ def test_a_lying_failure_cannot_change_a_class():
         raise error
 
 
-def test_what_comes_from_a_store_runs_nothing_of_the_result():
+def test_g18_what_comes_from_a_store_runs_nothing_of_the_result():
     """But what the annotated class itself does when it is made."""
     body = CODECS["bare dict"].encode({"home": "a", "away": "b", "__class__": "x", "__init__": "y"})
     assert codec_for(Fixture, name="f").decode(body) == Fixture("a", "b")
