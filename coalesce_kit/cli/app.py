@@ -12,6 +12,7 @@ from typing import Any, Final, NoReturn
 from ..stats.health import STATUSES
 from ..stats.version import __version__
 from .client import ClientError, address_of, ask
+from .colour import print_report
 from .demo import run_demo
 from .report import count_workers, render_json, render_reasons, render_report
 from .top import run_top
@@ -131,8 +132,10 @@ def _workers(chosen: argparse.Namespace) -> tuple[Workers, str]:
 def _stats(chosen: argparse.Namespace) -> int:
     workers, address = _workers(chosen)
     view = workers.find(expected=chosen.workers)
-    render = render_json if chosen.json else render_report
-    _print(render(view, address))
+    if chosen.json:
+        sys.stdout.write(f"{render_json(view, address)}\n")
+    else:
+        print_report(render_report(view, address), status=view.status)
     return 0
 
 
@@ -146,15 +149,10 @@ def _health(chosen: argparse.Namespace) -> int:
     workers, _ = _workers(chosen)
     view = workers.find(expected=chosen.workers)
     if not chosen.quiet:
-        _print("\n".join([f"{view.status}  {count_workers(view)}", *render_reasons(view)]))
+        print_report("\n".join([f"{view.status}  {count_workers(view)}", *render_reasons(view)]), status=view.status)
     return STATUSES.index(view.status) if view.status in STATUSES else FAILED
 
 
 def _demo(_: argparse.Namespace) -> int:
     run_demo()
     return 0
-
-
-def _print(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
