@@ -3,7 +3,7 @@
 Each version has a virtual environment of its own under ``.venvs``, and as many run side by side as there are cores. The
 heavy tests, which need servers and a browser, follow on the newest, with the machine to themselves. The goal of 100 %
 of branches is held where every supported version was found: a branch that is there for one version can be covered on
-that version only.
+that version only. Files that have not come so far yet are named in ``pyproject.toml``, and loudly here.
 
 ``python -m tools.every_python --newest`` makes the environment of the newest Python only, and prints its path.
 """
@@ -15,6 +15,7 @@ import os
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -79,12 +80,23 @@ def _run_suite(interpreter: Interpreter, for_pytest: Sequence[str]) -> tuple[boo
 def _report_coverage(python: Path, *, complete: bool) -> bool:
     """Merge and print what was covered; whether it is enough."""
     combined = subprocess.run([python, "-m", "coverage", "combine", "--quiet"], cwd=ROOT, check=False)
-    goal = [] if complete else ["--fail-under=0"]
     print("\n=== coverage", flush=True)
     if not complete:
         print("!!! not every supported Python is here, so the goal of 100 % is not held", flush=True)
-    report = subprocess.run([python, "-m", "coverage", "report", *goal], cwd=ROOT, check=False)
-    return combined.returncode == 0 and report.returncode == 0
+    report = [python, "-m", "coverage", "report"]
+    subprocess.run([*report, "--fail-under=0"], cwd=ROOT, check=False)
+    short = short_files()
+    for file in short:
+        print(f"!!! the goal is not held for {file}", flush=True)
+    goal = [f"--omit={','.join(short)}"] if complete else ["--fail-under=0"]
+    held = subprocess.run([*report, "--format=total", *goal], cwd=ROOT, check=False)
+    return combined.returncode == 0 and held.returncode == 0
+
+
+def short_files() -> list[str]:
+    """Return the files that are younger than the tests they need; the list may only get shorter."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    return [str(name) for name in settings["tool"]["every_python"]["short_of_coverage"]]
 
 
 if __name__ == "__main__":
