@@ -83,7 +83,7 @@ def _report_coverage(python: Path, *, complete: bool) -> bool:
     print("\n=== coverage", flush=True)
     if not complete:
         print("!!! not every supported Python is here, so the goal of 100 % is not held", flush=True)
-    report = [python, "-m", "coverage", "report"]
+    report = [str(python), "-m", "coverage", "report"]
     subprocess.run([*report, "--fail-under=0"], cwd=ROOT, check=False)
     short = short_files()
     for file in short:

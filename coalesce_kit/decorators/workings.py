@@ -300,8 +300,10 @@ class Workings:
         return self._keeping.void_tags(tags) if self._enabled else 0
 
     def clear(self) -> None:
-        """Drop every result and detach every fetch, and count nothing: for tests."""
+        """Drop every result, detach every fetch, forget what it was warned of, and count nothing: for tests."""
         self._keeping.void_all()
+        if self._watch is not None:
+            self._watch.never_shared = False
 
     @property
     def refreshing(self) -> int:

@@ -16,9 +16,9 @@ def read_message(message: bytes) -> Signal | None:
                     token.decode(),
                     {b"keep": "keep", b"once": "once", b"error": "error"}[kept],  # type: ignore[arg-type]  # mypy reads str
                     body[0] if body else None,
-                    int(fresh) / 1000,
-                    int(usable) / 1000,
-                    float(seconds),
+                    _duration(int(fresh) / 1000),
+                    _duration(int(usable) / 1000),
+                    _duration(float(seconds)),
                 )
             case b"voided", [key, token]:
                 return Voided(key.decode(), token.decode())
@@ -26,9 +26,15 @@ def read_message(message: bytes) -> Signal | None:
                 return Dropped(key.decode(), version[0].decode() if version else None)
             case b"moved", [tag, version]:
                 return TagMoved(tag.decode(), version.decode())
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, OverflowError):
         pass
     return None
+
+
+def _duration(seconds: float) -> float:
+    if not seconds >= 0:  # NaN is not, either
+        raise ValueError(f"a duration is 0 or more seconds, not {seconds}")
+    return seconds
 
 
 def _frames(message: bytes) -> list[bytes]:
@@ -36,8 +42,8 @@ def _frames(message: bytes) -> list[bytes]:
     while at < len(message):
         colon = message.index(b":", at)
         end = colon + 1 + int(message[at:colon])
-        if end > len(message):
-            raise ValueError("a frame is longer than its message")
+        if not colon < end <= len(message):  # a negative size would have the same frame read for ever
+            raise ValueError("a frame is not as long as it says")
         frames.append(message[colon + 1 : end])
         at = end
     if not frames:

@@ -12,6 +12,7 @@ from tests.exploration.planting import BUGS
 from tests.exploration.scenarios import CASES
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a bug may leave anything behind
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
 def test_a_planted_bug_is_caught(bug):
     """Its scenario fails on some schedule, which fails the same way when it is replayed, and not without the bug."""

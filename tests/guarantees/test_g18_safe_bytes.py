@@ -18,6 +18,8 @@ from coalesce_kit.backends.codec import CodecError, codec_for
 from coalesce_kit.backends.envelope import Envelope, Foreign, open_envelope, seal
 from coalesce_kit.backends.remote_errors import decode_error
 from coalesce_kit.entry import Lifetimes
+from coalesce_kit.store_port import Finished
+from coalesce_kit.stores.redis_messages import read_message
 from tests.results import ROUND_TRIPS, Fixture
 
 TEXT = "fixtures:nfl"
@@ -171,3 +173,39 @@ def test_g18_what_comes_from_a_store_runs_nothing_of_the_result():
     """But what the annotated class itself does when it is made."""
     body = CODECS["bare dict"].encode({"home": "a", "away": "b", "__class__": "x", "__init__": "y"})
     assert codec_for(Fixture, name="f").decode(body) == Fixture("a", "b")
+
+
+def framed(*frames: bytes) -> bytes:
+    """A message as the server's scripts write it."""
+    return b"".join(b"%d:%s" % (len(frame), frame) for frame in frames)
+
+
+FINISHED = framed(b"finished", b"key", b"token", b"keep", b"1000", b"2000", b"0.5", b"body")
+
+
+def test_g18_a_message_is_read():
+    """What the server's scripts send is understood."""
+    assert read_message(FINISHED) == Finished("key", "token", "keep", b"body", 1.0, 2.0, 0.5)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        *(b"", b":", b"-3:", b"-1:x", b"8:finished-9:", b"99:short", b"1" * 5000 + b":"),
+        framed(b"finished", b"key", b"token", b"keep", b"-1", b"2000", b"0.5", b"body"),
+        framed(b"finished", b"key", b"token", b"keep", b"1000", b"2000", b"nan", b"body"),
+        framed(b"finished", b"key", b"token", b"keep", b"9" * 400, b"2000", b"0.5", b"body"),
+        framed(b"finished", b"key", b"token", b"pickle", b"1000", b"2000", b"0.5", b"body"),
+        framed(b"moved", b"\xff", b"version"),
+    ],
+    ids=lambda message: repr(message[-40:]),
+)
+def test_g18_a_message_that_lies_means_nothing(message):
+    """Whoever may publish can neither stop a process nor have it believe in a life that is none."""
+    assert read_message(message) is None
+
+
+@given(st.binary(max_size=100) | st.lists(st.binary(max_size=12)).map(lambda frames: framed(*frames)))
+def test_g18_random_messages_are_harmless(message):
+    """Any bytes on the channel are a signal or nothing, at once."""
+    read_message(message)
