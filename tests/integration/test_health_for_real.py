@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Iterator
 
@@ -98,10 +99,12 @@ async def test_malformed_requests_do_no_harm(service, clients, rubbish):
     reader, writer = await asyncio.open_connection(address.host, address.port)
     writer.write(rubbish)
     writer.write_eof()
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        answer = await reader.read()
-    writer.close()
-    await writer.wait_closed()
+    answer = b""
+    with contextlib.suppress(ConnectionError):  # a server may hang up on rubbish, before or after it says so
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            answer = await reader.read()
+        writer.close()
+        await writer.wait_closed()
     assert b"Internal Server Error" not in answer
     response = await clients.get(PATH)
     assert json.loads(response.content)["status"] in {"healthy", "warning"}
