@@ -69,9 +69,12 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def out_of_sight() -> Iterator[None]:
-    """After every module: what its tests have imported and will not let go is out of the collector's sight, too."""
-    yield
+def out_of_sight() -> None:
+    """Before every module: what those before it have imported is out of the collector's sight, too.
+
+    Not after a module, when pytest still holds the last test's log records and all that hangs on them: it would be
+    frozen, and live for ever.
+    """
     gc.collect()
     gc.freeze()
 
