@@ -35,7 +35,7 @@ test-all: $(VENV)/.installed ## the same on every Python, then with servers and 
 	@# Where CI runs, nothing may be skipped for want of a program; elsewhere a loud line says what was.
 	@$(RUN) -m tools.binaries --install || [ -z "$${CI:-}" ]
 	@$(RUN) -m tools.every_python $(ARGS)
-	@$(MAKE) explore ARGS="--most 40000"
+	@$(MAKE) explore ARGS="--most 10000"
 	@$(MAKE) bites ARGS=
 
 .PHONY: explore
