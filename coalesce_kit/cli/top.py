@@ -91,11 +91,11 @@ def _draw_pictures(workers: Workers, address: str, *, every_seconds: float, roun
 
 
 def _next_key_or_answer(wait: Callable[[float], str], answers: queue.SimpleQueue[View | str]) -> str:
-    while answers.empty():
-        key = wait(KEY_SECONDS)
-        if key:
+    while True:
+        # Keys first: answers that come faster than they can be drawn must not keep anybody from quitting.
+        key = wait(KEY_SECONDS if answers.empty() else 0)
+        if key or not answers.empty():
             return key
-    return ""
 
 
 @contextmanager

@@ -204,6 +204,7 @@ class Person(threading.Thread):
         self.settings_before = self.settings()
         self.written = ""
         self.failure: AssertionError | None = None
+        self.program_has_ended = threading.Event()
         self._main_thread = threading.main_thread().ident
 
     def settings(self) -> list[object]:
@@ -230,6 +231,8 @@ class Person(threading.Thread):
         except AssertionError as failure:
             self.failure = failure
             os.write(self.main_end, b"q")
+        while not self.program_has_ended.is_set():
+            self.read()  # a terminal that nobody looks at is full soon, and holds the program up
 
 
 @contextmanager
@@ -262,6 +265,7 @@ def at_terminal(monkeypatch):
                 try:
                     code = main(arguments)
                 finally:
+                    person.program_has_ended.set()
                     person.join()
             person.read()
             assert person.settings() == person.settings_before
