@@ -4,6 +4,8 @@ A block may use ``await`` at its top level. What a block prints is held to the t
 in its info string (```` ```text prints ````) or in a comment before it (``<!-- prints -->``); ``...`` and ``…`` in it
 stand for anything within the line, as with times and addresses. A block that cannot run here stands after
 ``<!-- not run: the reason -->``; one that runs only where a package is installed after ``<!-- needs: its module -->``.
+
+``python -m tests.test_docs`` runs them all and says how many there are.
 """
 
 from __future__ import annotations
@@ -141,37 +143,9 @@ def check_output(where: str, *, said: str, printed: str) -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_document_runs_and_prints_what_it_says(document):
+def test_a_document_runs_and_prints_what_it_says(document, record_property):
     """Every python block of the document runs, and what it prints is what the document says."""
-    run_document(str(document.relative_to(ROOT)), document.read_text(encoding="utf-8"))
-
-
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_every_link_inside_the_project_leads_somewhere(document):
-    """A relative link names a file that is there, and its anchor a heading of that file."""
-    text = re.sub(r"^```.*?^```", "", document.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
-    for target in re.findall(r"\]\(([^)\s]+)\)", text):
-        if re.match(r"[a-z]+:", target):
-            continue
-        path, _, anchor = target.partition("#")
-        linked = document if not path else (document.parent / path).resolve()
-        assert linked.exists(), f"{document.name} links to {target}"
-        if anchor:
-            assert anchor in anchors_of(linked.read_text(encoding="utf-8")), f"{document.name} links to {target}"
-
-
-def anchors_of(text: str) -> set[str]:
-    """The anchors of a document's headings: in small letters, spaces as hyphens, without other signs."""
-    headings = re.findall(r"^#+ +(.+?) *$", text, flags=re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
-
-
-def test_every_make_target_that_is_named_exists():
-    """`make demo` in the documents is a target of the Makefile."""
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
-    for document in [*DOCUMENTS, ROOT / "CONTRIBUTING.md"]:
-        named = re.findall(r"(?:^|`|\$ )make ([a-z-]+)", document.read_text(encoding="utf-8"), flags=re.MULTILINE)
-        assert set(named) <= targets, document.name
+    record_property("blocks", run_document(str(document.relative_to(ROOT)), document.read_text(encoding="utf-8")))
 
 
 def test_blocks_share_a_namespace_and_a_loop():
@@ -244,3 +218,37 @@ def test_a_block_without_an_end_is_an_error():
     """A fence that is never closed is no document."""
     with pytest.raises(AssertionError, match="line 1 has no end"):
         run_document("toy.md", "```python\nprint(1)\n")
+
+
+class Counting:
+    """A pytest plugin that adds up how many blocks ran."""
+
+    def __init__(self) -> None:
+        self.documents = self.blocks = 0
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        ran = dict(report.user_properties).get("blocks")
+        if report.when == "call" and isinstance(ran, int):
+            self.documents, self.blocks = self.documents + 1, self.blocks + ran
+
+
+def main() -> int:
+    """Run every document, as the tests do, and say how many blocks ran, and why the others did not."""
+    counting = Counting()
+    status = pytest.main(["-q", "-k", test_a_document_runs_and_prints_what_it_says.__name__, __file__], [counting])
+    left_out = [
+        f"  {document.relative_to(ROOT)}:{block.line} {block.comment}"
+        for document in DOCUMENTS
+        for block in read_blocks(document.read_text(encoding="utf-8"))
+        if block.language == "python" and (block.missing or not block.runs)
+    ]
+    print(
+        f"{counting.blocks} python blocks of {counting.documents} documents ran; {len(left_out)} did not:",
+        *left_out,
+        sep="\n",
+    )
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -153,7 +153,12 @@ class Workings:
 
     def invalidate_call(self, args: Arguments, kwargs: KeywordArguments) -> Invalidation:
         """Drop the result of one call's key and detach its fetch."""
-        shallow = self._compiled.shallow_key(*args, **kwargs)
+        try:
+            shallow = self._compiled.shallow_key(*args, **kwargs)
+        except TypeError as error:
+            if outside := self._recipe.outside:  # such as a session, which who invalidates has none of
+                error.add_note(f"invalidate_key takes the names of the key alone, without {', '.join(outside)}")
+            raise
         return self._void(self._recipe.deepen(shallow)) if self._enabled else Invalidation(0)
 
     def invalidate_names(self, names: Mapping[str, object]) -> Invalidation:

@@ -160,6 +160,11 @@ class Counters:
         The read-through: a result was delivered and not kept, as it alone is larger than the cache.
     ``primes``
         ``prime``: a value made elsewhere was handed in, whether or not it was kept.
+    ``in_flight``
+        The coalescer: a gauge, ``+= 1`` before a flight's task is created and ``-= 1`` when that task is done, as the
+        last number a flight moves; detached flights and zombies included. ``reset`` leaves it alone.
+    ``resets``
+        ``reset``: so that a difference over one is recognised.
 
     **With a store.** All are 0 without one. Several of them may move for one fetch.
 
@@ -193,11 +198,6 @@ class Counters:
     ``incoherent_hits``
         The read-through: a local result was served although it is not known whether it is still valid, because the
         store is out of reach. In ``cache_hits`` or ``stale_hits`` too, or in the fetch that met the store's absence.
-    ``in_flight``
-        The coalescer: a gauge, ``+= 1`` before a flight's task is created and ``-= 1`` when that task is done, as the
-        last number a flight moves; detached flights and zombies included. ``reset`` leaves it alone.
-    ``resets``
-        ``reset``: so that a difference over one is recognised.
     """
 
     cache_hits: int = 0

@@ -110,7 +110,8 @@ asyncio.run(main())
 
 def test_the_readme_runs(alone):
     """The first program of the README prints the table that it shows."""
-    program = next(read_blocks((ROOT / "README.md").read_text(encoding="utf-8")))
+    blocks = read_blocks((ROOT / "README.md").read_text(encoding="utf-8"))
+    program = next(block for block in blocks if block.language == "python")
     printed = alone.run("-c", AWAITING, stdin=program.text)
     assert "__main__.fixtures" in printed
     assert "99.0%" in printed

@@ -199,6 +199,23 @@ async def test_invalidate_key_serves_keys_that_leave_parameters_out():
     await outcomes(tasks)
 
 
+def test_an_invalidation_without_what_the_key_leaves_out_names_the_way():
+    """Whoever invalidates without the session that the function takes is told of ``invalidate_key``."""
+
+    @coalesced(key="odds:{league}", ignore=("session",))
+    async def odds(session: Session, league: str) -> object: ...
+
+    @coalesced
+    async def table(league: str) -> object: ...
+
+    with pytest.raises(TypeError) as refused:
+        odds.invalidate("nba")
+    assert refused.value.__notes__ == ["invalidate_key takes the names of the key alone, without session"]
+    with pytest.raises(TypeError) as refused:
+        table.invalidate()
+    assert not hasattr(refused.value, "__notes__")
+
+
 def test_observers_hear_of_invalidations():
     """A key, a function and everything: each is told with what was detached."""
     watching = Watching()
