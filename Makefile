@@ -22,9 +22,13 @@ help: ## show this
 demo: $(VENV)/.installed ## a hundred clients at once, over real HTTP: without, with a naive dict, with coalesce_kit
 	@$(RUN) -m examples.odds_service.demo $(ARGS)
 
+.PHONY: demo-redis
+demo-redis: $(VENV)/.installed ## four workers over one Redis: one upstream call, then the server is killed
+	@$(RUN) -m examples.odds_service.demo_redis $(ARGS)
+
 .PHONY: serve
-serve: $(VENV)/.installed ## the example service, left running until Ctrl-C
-	@$(RUN) -m examples.odds_service.serve $(ARGS)
+serve: $(VENV)/.installed ## the example service, left running until Ctrl-C; WORKERS=4 REDIS=1: four of it
+	@$(RUN) -m examples.odds_service.serve $(if $(WORKERS),--workers $(WORKERS)) $(if $(REDIS),--redis $(REDIS)) $(ARGS)
 
 .PHONY: test
 test: $(VENV)/.installed ## the tests, on the default Python

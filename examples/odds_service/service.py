@@ -1,7 +1,7 @@
 """The service: one method per question, each answered by one call to the odds API however many clients ask.
 
 Who asks at the same moment shares the call; who asks within seconds gets the same answer; and while the odds API is
-down, the last one it gave.
+down, the last one it gave. With ``ODDS_REDIS_URL`` that holds for all workers together, without it for each.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final, Protocol
 import httpx
 from pydantic import BaseModel, TypeAdapter
 
-from coalesce_kit import CachePolicy, bound, coalesced
+from coalesce_kit import CachePolicy, DistributedCoalescer, RedisStore, bound, coalesced
 from coalesce_kit.exporters.log import LogObserver
 
 
@@ -56,11 +56,25 @@ def policy_from(environment: Mapping[str, str]) -> CachePolicy:
     )
 
 
+def fleet_from(environment: Mapping[str, str]) -> DistributedCoalescer | None:
+    """Build what shares the answers among workers; none, if each is to share for itself.
+
+    Args:
+        environment: ``ODDS_REDIS_URL`` is the server that all workers use.
+    """
+    url = environment.get("ODDS_REDIS_URL")
+    return DistributedCoalescer(RedisStore(url, namespace="odds")) if url else None
+
+
 POLICY: Final = policy_from(os.environ)
+FLEET: Final = fleet_from(os.environ)
 SLOW_SECONDS: Final = 2.0
 
-shared: Final = coalesced.using(policy=POLICY, observers=(LogObserver(slow_fetch_seconds=SLOW_SECONDS),))
+shared: Final = coalesced.using(policy=POLICY, backend=FLEET, observers=(LogObserver(slow_fetch_seconds=SLOW_SECONDS),))
 """The decorator of every method: all keep their answers alike, and log what fails or is slow."""
+
+NOT_IN_THE_KEY: Final = ("self",) if FLEET else ()
+"""A worker has one service. Its address, which would be in the key, means nothing to another worker."""
 
 
 class OddsSource(Protocol):
@@ -102,12 +116,12 @@ class OddsService:
     def __init__(self, api: OddsSource) -> None:
         self._api = api
 
-    @shared
+    @shared(ignore=NOT_IN_THE_KEY)
     async def fixtures(self, league: str, live: bool = True, limit: int = 5) -> list[Fixture]:
         """Return the next games of a league."""
         return await self._api.fixtures(league, live, limit)
 
-    @shared
+    @shared(ignore=NOT_IN_THE_KEY)
     async def odds(self, league: str) -> list[Odds]:
         """Return the odds of a league's games."""
         return await self._api.odds(league)
