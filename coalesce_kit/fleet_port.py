@@ -23,8 +23,10 @@ class Trust(Protocol):
         until: what is announced to everybody is known to have been heard up to a moment that makes local results good
             until this one. Read by every hit, in any thread.
         generation: of the subscription: what was announced between two generations may not have been heard.
+        coherence_seconds: for so long what was asked for is good although nothing is heard.
     """
 
+    coherence_seconds: float
     until: float
     generation: int
 
@@ -55,11 +57,6 @@ class Errand(Protocol):
     lease: str | None
 
     @property
-    def key(self) -> Key:
-        """What it is in this process."""
-        ...
-
-    @property
     def record(self) -> str:
         """What the store calls it."""
         ...
@@ -77,10 +74,6 @@ class Errand(Protocol):
     @property
     def at_hand(self) -> SharedEntry | None:
         """What this process has: to be confirmed, or to be replaced."""
-        ...
-
-    def is_good(self) -> bool:
-        """Whether nothing was invalidated since the ticket was taken."""
         ...
 
     def let_nobody_join(self) -> None:
@@ -129,6 +122,10 @@ class Errand(Protocol):
 
     def gives_at_once(self, entry: SharedEntry) -> bool:
         """Whether callers are given a stale entry without waiting for a newer one."""
+        ...
+
+    def give_after_wait(self, entry: SharedEntry) -> None:
+        """Have callers who wait given a stale entry once they have waited as long as policy says, if it says so."""
         ...
 
     def replace_later(self, entry: SharedEntry, lease: str | None) -> bool:

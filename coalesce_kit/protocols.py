@@ -131,6 +131,10 @@ class Codec(Protocol):
 
     Whatever either raises, the caller of the function gets his answer: a result that cannot be written is not shared,
     bytes that cannot be read are a miss.
+
+    What two releases write is kept apart by the function's return type and by the codec: by its attribute
+    ``fingerprint``, a text, if it has one, otherwise by the name of its class. A codec that begins to write otherwise
+    needs another one.
     """
 
     def encode(self, value: Any, /) -> bytes:

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from types import FunctionType, GetSetDescriptorType, MemberDescriptorType
 from typing import Any, Final, TypeVar
 
+from .entry import Entry, SharedEntry
 from .errors import UnshareableResultError
 
 logger = logging.getLogger(__name__)
@@ -21,7 +22,10 @@ E = TypeVar("E", bound=BaseException)
 
 _set: Final = BaseException.__setattr__
 
-_PLAIN_RESULTS: Final = frozenset({type(None), bool, int, float, str, bytes, list, dict, tuple, set, frozenset})
+_PLAIN_RESULTS: Final = frozenset(
+    # Entries too, which a fetch through a cache returns: it has looked at their values.
+    {type(None), bool, int, float, str, bytes, list, dict, tuple, set, frozenset, Entry, SharedEntry}
+)
 
 
 def refuse_unshareable(result: object, *, name: str) -> None:

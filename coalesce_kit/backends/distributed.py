@@ -17,7 +17,7 @@ from ..stats.observer import Observer
 from ..store_port import LeaseStore
 from .in_process import RequestCoalescer
 from .leased_flight import LeasedFlight
-from .owed import EVERYTHING, Item
+from .owed import EVERYTHING
 from .process import Process
 from .shared_function import FleetFunction, SharingOptions, name_of_tag
 
@@ -55,7 +55,9 @@ class DistributedCoalescer:
         shared_errors: classes of errors that waiters in other processes get as what they are, beside those that a
             function declares with ``error_ttl`` and ``always_raise``. All others arrive as ``RemoteFetchError``.
         share_error_messages: whether the messages of those travel, too.
-        codec: makes bytes of results, for functions whose annotation does not say enough.
+        codec: makes bytes of results, for functions whose annotation does not say enough. Releases share results if
+            their codecs are of one class, by its name, or have the same text as their attribute ``fingerprint``: change
+            that when what the codec writes changes.
         max_body_bytes: a larger result is not shared.
         max_wait_seconds: the longest that one caller waits for a fetch begun by another, here or elsewhere.
         max_flight_seconds: the age from which on a fetch is not joined, and its lease not renewed, any more.
@@ -66,8 +68,8 @@ class DistributedCoalescer:
     Raises:
         ConfigurationError: an option cannot work.
 
-    *Concurrency*: any number of event loops in any number of threads. Nothing is opened before the first call, so one
-    that was made before a fork serves both processes.
+    *Concurrency*: any number of event loops in any number of threads. After a fork it serves both processes: the child
+    opens connections of its own, and tells nothing of what its parent owes the store.
     """
 
     def __init__(
@@ -151,11 +153,11 @@ class DistributedCoalescer:
 
     def invalidate_tags(self, tags: Sequence[str]) -> Telling:
         """Have everything that has one of the tags found dead, in every process that shares the store."""
-        return _Tellings([self._process.tell(Item(("tag", name_of_tag(tag)))) for tag in tags])
+        return _Tellings([self._process.tell(("tag", name_of_tag(tag))) for tag in tags])
 
     def invalidate_all(self) -> Telling:
         """Have everything of the store's namespace found dead, in every process."""
-        return self._process.tell(Item(EVERYTHING))
+        return self._process.tell(EVERYTHING)
 
     @property
     def is_degraded(self) -> bool:

@@ -140,6 +140,10 @@ class PendingRequest:
             and (self._began is not None or (task := self.task) is None or not task.cancelling())
         )
 
+    def hold(self) -> None:
+        """Have it count as its own caller from now on: it ends although nobody waits for it any more."""
+        self._held = True
+
     def describe(self) -> str:
         """Return the key as people read it."""
         return self.terms.describe(self.key)

@@ -128,6 +128,7 @@ class RequestCoalescer:
                 flight.leader = future
                 flight.take_off(fetch_fn, reserve)
             else:
+                del fetch_fn, reserve  # nobody will call them; they would weigh on every waiter for as long as it waits
                 if not terms.refresh:
                     terms.counters.coalesced_requests += 1
                     self._totals.coalesced_requests += 1

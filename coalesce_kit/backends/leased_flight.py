@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from ..clock import clock
@@ -38,7 +38,7 @@ from ..store_port import (
 )
 from .leases import Lease
 from .link import Link
-from .process import WithoutStoreError
+from .sending import WithoutStoreError
 from .shared_function import FleetFunction, remaining
 
 MOST_VOIDINGS: Final = 2
@@ -71,6 +71,7 @@ class LeasedFlight:
         "_missed",
         "_process",
         "_text",
+        "_told",
         "_voidings",
         "_waits_for",
         "_woken",
@@ -84,7 +85,7 @@ class LeasedFlight:
         self._counters = function.counters
         self._errand = errand
         self._link = link
-        self._text = function.text_of(errand)
+        self._text = function.text_of(errand.record)
         self._asked_at = clock.now()
         self._generation = function.trust.generation
         self._has_asked = False  # a question was sent: what is announced from now on is younger than the answer
@@ -95,6 +96,7 @@ class LeasedFlight:
         self._woken: asyncio.Future[Finished | Voided | None] | None = None
         self._voidings = 0
         self._doubtful: SharedEntry | None = None
+        self._told: Mapping[str, str] = {}  # in strict mode: the versions of the tags as the store has just told them
 
     async def fly(self) -> SharedEntry:
         """Return the answer.
@@ -207,6 +209,8 @@ class LeasedFlight:
     ) -> Acquired:
         """Ask for the answer, or the lease. From here to the next suspension everything settled stays settled."""
         self._begin_to_ask()
+        is_strict, names = self._function.options.is_strict, self._function.names_of(self._errand.tags)
+        telling = self._process.ask_along(self._link, names) if is_strict else None
         try:
             reply = await self._process.ask(
                 self._process.store.acquire(
@@ -220,6 +224,8 @@ class LeasedFlight:
                     wait_if_held=may_wait,
                 )
             )
+            if telling is not None:
+                self._told = await self._process.told_along(telling)
         except BaseException:
             self._link.abandon(self.record, token)  # it may be ours without our knowing
             raise
@@ -284,12 +290,12 @@ class LeasedFlight:
                 self._counters.wakeups_early += 1
                 return mail
             self._counters.wakeups_ignored += 1
-        if self._missed:
-            return None
         left = self._asked_at + reply.seconds_left + self._process.jitter_seconds() - clock.now()
+        if self._missed or left <= 0:
+            return None
         self._waits_for = reply.token
         self._woken = self._link.loop.create_future()
-        timer = self._link.loop.call_later(max(left, 0.0), self._ring, context=contextvars.Context())
+        timer = self._link.loop.call_later(left, self._ring, context=contextvars.Context())
         try:
             return await self._woken
         finally:
@@ -349,6 +355,7 @@ class LeasedFlight:
             return None
         errand.keep(entry)
         if not errand.gives_at_once(entry):
+            errand.give_after_wait(entry)
             return None
         self._counters.store_hits += 1
         return entry
@@ -358,10 +365,16 @@ class LeasedFlight:
         if not noted.keys() >= set(self._function.names_of(self._errand.tags)):
             return False  # whoever fetched it did not know of one, so nobody would find it dead by that
         names = tuple(noted)
-        if await self._process.versions_of(names) == noted:
+        if await self._versions_of(names) == noted:
             return True
         # What is known here may be behind; a result is not killed before the store has said so.
         return await self._process.versions_of(names, anew=True) == noted
+
+    async def _versions_of(self, names: Sequence[str]) -> Mapping[str, str]:
+        told = self._told
+        if told.keys() >= set(names):
+            return {name: told[name] for name in names}
+        return await self._process.versions_of(names, anew=self._function.options.is_strict)
 
     def _mark(self, entry: SharedEntry, version: str | None, tag_versions: Mapping[str, str]) -> None:
         entry.version = version
@@ -392,7 +405,7 @@ class LeasedFlight:
             if given is not None:
                 is_ours = not errand.replace_later(given, token)
                 return given
-            versions = await self._process.versions_of(self._function.names_of(errand.tags))
+            versions = await self._versions_of(self._function.names_of(errand.tags))
             began, failed = clock.now(), None
             errand.begin()
             try:

@@ -88,10 +88,6 @@ class Leases:
         self._held: dict[str, Lease] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def __len__(self) -> int:
-        """How many are held."""
-        return len(self._held)
-
     def hold(self, lease: Lease) -> None:
         """Renew a lease from now on, until ``let_go``."""
         self._held[lease.token] = lease

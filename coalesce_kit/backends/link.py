@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-from collections.abc import Coroutine
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Final, Protocol, TypeVar
 
+from ..clock import clock
 from ..protocols import CUT_GRACE_SECONDS
 from ..store_port import (
     Connected,
@@ -28,11 +29,13 @@ from .leases import STORE_ERRORS, Leases
 
 logger = logging.getLogger(__name__)
 
+R = TypeVar("R")
+
 FIRST_CONNECTION_SECONDS: Final = 0.1
 """How long the first questions of a loop wait for its subscription. Without one they could not be woken."""
 
 _LISTEN_AGAIN_SECONDS: Final = 1.0
-"""After how long a stream of signals that broke down, which none should, is opened again."""
+"""After how long a stream of signals that broke down, which none should, or has ended, is opened again."""
 
 
 class Flight(Protocol):
@@ -85,6 +88,7 @@ class Link:
     Attributes:
         loop: the loop.
         leases: those that it holds.
+        tellings: questions for the versions of tags that begin in this turn of the loop.
         is_connected: whether its subscription stands: somebody who waits will be woken.
     """
 
@@ -98,19 +102,41 @@ class Link:
         self._hears = hears
         self._heartbeat_seconds = heartbeat_seconds
         self._flights: dict[str, list[Flight]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self.tellings: Final[dict[tuple[str, ...], asyncio.Task[Mapping[str, str] | None]]] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._alone: asyncio.Task[None] | None = None
+        self._is_called = False
         self._first: asyncio.Future[None] | None = self.loop.create_future()
         self._stream: SignalStream | None = None
         self._listening: asyncio.Task[None] | None = self._start(self._listen(), "coalesce_kit.signals")
 
     # ---- work in the background ----
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def spawn(self, work: Coroutine[Any, Any, R]) -> asyncio.Task[R]:
         """Run something that belongs to no caller, and is waited for at the end."""
         task = self._start(work, "coalesce_kit.store")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+    def spawn_alone(self, make: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run such work unless the last that was run by this has not ended yet."""
+        if self._alone is None or self._alone.done():
+            self._alone = self.spawn(make())
+
+    def call(self, work: Callable[[Link], None]) -> bool:
+        """Have the loop do something soon, once for many calls; return whether it can. Any thread."""
+        if not self._is_called:
+            self._is_called = True
+            try:
+                self.loop.call_soon_threadsafe(self._answer_call, work)
+            except RuntimeError:  # it was closed
+                self._is_called = False
+        return self._is_called
+
+    def _answer_call(self, work: Callable[[Link], None]) -> None:
+        self._is_called = False  # first: who calls from now on may come too late for the work
+        work(self)
 
     def abandon(self, record: str, token: str) -> None:
         """End a lease without a result; on a loop that was closed it lapses."""
@@ -120,10 +146,10 @@ class Link:
     async def _abandon(self, record: str, token: str) -> None:
         try:
             await self._store.abandon(record, token=token)
-        except STORE_ERRORS:
-            logger.debug("lease_not_abandoned", exc_info=True)  # then it lapses
+        except STORE_ERRORS as error:
+            logger.debug("lease_not_abandoned: %s", str(error))  # then it lapses
 
-    def _start(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    def _start(self, work: Coroutine[Any, Any, R], name: str) -> asyncio.Task[R]:
         # Not by the loop's factory: an eager first step would run inside a caller. And in a context of its own: what
         # outlives a call must not belong to the call's flight.
         return asyncio.Task(work, loop=self.loop, name=name, context=contextvars.Context())
@@ -132,7 +158,7 @@ class Link:
 
     async def wait_for_the_first_connection(self) -> None:
         """Wait until the subscription stands for the first time, if that is soon."""
-        if self._first is not None and not self._first.done():
+        if self._first is not None:
             await asyncio.wait([self._first], timeout=FIRST_CONNECTION_SECONDS)
             self._let_go_of_the_first()
 
@@ -164,8 +190,8 @@ class Link:
             try:
                 async for signal in stream:
                     self._hear(signal)
-            except STORE_ERRORS:
-                logger.warning("signals_broke_down", exc_info=True)
+            except Exception as error:  # whatever it was, nobody here is woken without them
+                logger.warning("signals_broke_down: %s: %s", type(error).__name__, str(error))
             finally:
                 self._stream = None
                 await stream.aclose()
@@ -194,16 +220,16 @@ class Link:
 
     def _let_go_of_the_first(self) -> None:
         if self._first is not None:
-            if not self._first.done():
-                self._first.set_result(None)
+            self._first.set_result(None)
             self._first = None
 
     # ---- ending ----
 
     async def aclose(self, *, deadline_seconds: float) -> None:
         """Let the work in the background end, to the deadline, then hear nothing more."""
-        if self._tasks:
-            await asyncio.wait(tuple(self._tasks), timeout=max(deadline_seconds, CUT_GRACE_SECONDS))
+        until = clock.now() + max(deadline_seconds, CUT_GRACE_SECONDS)
+        while self._tasks and (left := until - clock.now()) > 0:  # some of it begins more of it
+            await asyncio.wait(tuple(self._tasks), timeout=left)
         self.leases.stop()
         listening, self._listening = self._listening, None
         if listening is not None:

@@ -1,25 +1,32 @@
 """What the store has to be told: invalidations, and values to put in place. Remembered until it was told.
 
-An item *waits* until some loop sends it, is *on its way* until the store has answered, and waits again, *overdue*, if
+An item *waits* until some loop takes it, is *on its way* until the store has answered, and waits again, *overdue*, if
 that failed. Nothing is read past an item: a fetch first waits for those of its own record and tags, and, while any is
 overdue, for all.
+
+There is one item for a name, however often it is told of while it waits, and one for everything in place of too many:
+neither a burst nor an outage makes more of them than ``MOST_OWED``.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from itertools import chain
 from typing import Final, Literal, TypeAlias
 
 MOST_OWED: Final = 10_000
-"""How many items are remembered; one more and they become one: everything of the namespace is invalid."""
+"""How many items wait or are on their way; one more, and those that wait become one: everything is invalid."""
 
 Name: TypeAlias = tuple[Literal["record", "tag"], str]
 """What an item is about."""
 
 EVERYTHING: Final[Name] = ("tag", "everything")
 """The tag that everything has."""
+
+Put: TypeAlias = Callable[[Callable[[], bool]], Awaitable[None]]
+"""Puts a value in place. It is given what tells whether the value was invalidated meanwhile."""
 
 
 class Item:
@@ -28,79 +35,80 @@ class Item:
     Attributes:
         name: what it is about.
         put: puts a value in place once the record was removed; ``None`` where that is all.
+        was_overtaken: the same was told of again while it was on its way: what it puts in place is invalid by now.
     """
 
-    __slots__ = ("_told", "_waiting", "name", "put")
+    __slots__ = ("_instead", "_told", "_waiting", "name", "put", "was_overtaken")
 
-    def __init__(self, name: Name, put: Callable[[], Awaitable[None]] | None = None) -> None:
+    def __init__(self, name: Name, put: Put | None = None) -> None:
         self.name = name
         self.put = put
+        self.was_overtaken = False
         self._told: bool | None = None
+        self._instead: Item | None = None
         self._waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[bool]]] = []
-
-    def __repr__(self) -> str:
-        return f"<Item {self.name} told={self._told}>"
 
     @property
     def told(self) -> bool | None:
         """Whether the store has taken it; ``None`` while nobody knows."""
-        return self._told
+        return self._told if self._instead is None else self._instead.told
 
     def resolve(self, *, told: bool) -> None:
         """Note what became of it, once. Any thread."""
         if self._told is None:
             self._told = told
-            waiting, self._waiting = self._waiting, []
-            for loop, future in waiting:
-                if not loop.is_closed():
-                    loop.call_soon_threadsafe(_set, future, told)
+            self._hand_over()
+
+    def follow(self, other: Item) -> None:
+        """Have what becomes of ``other`` be what becomes of this one. Any thread."""
+        self._instead = other
+        self._hand_over()
 
     async def wait(self) -> bool:
         """Wait until the store has taken it, or could not be told."""
         loop = asyncio.get_running_loop()
-        if self._told is None:
-            future: asyncio.Future[bool] = loop.create_future()
-            self._waiting.append((loop, future))
-            if self._told is None:  # another thread may have resolved it in between, and found nobody waiting
-                return await future
-        return bool(self._told)
+        future: asyncio.Future[bool] = loop.create_future()
+        self.tell(loop, future)
+        return await future
 
+    def tell(self, loop: asyncio.AbstractEventLoop, future: asyncio.Future[bool]) -> None:
+        """Have a future of a loop told what becomes of it. Any thread."""
+        self._waiting.append((loop, future))
+        if self._told is not None or self._instead is not None:
+            # Another thread may have looked before this one was there; then nobody else will.
+            self._hand_over()
 
-class Batch:
-    """Items that are on their way together.
-
-    Attributes:
-        items: by name.
-        done: tells whether the store has taken them all.
-        loop: the loop that sends them.
-    """
-
-    __slots__ = ("done", "items", "loop")
-
-    def __init__(self, items: dict[Name, list[Item]], loop: asyncio.AbstractEventLoop) -> None:
-        self.items = items
-        self.loop = loop
-        self.done = Item(EVERYTHING)
+    def _hand_over(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for loop, future in waiting:
+            if self._instead is not None:
+                self._instead.tell(loop, future)
+            elif not loop.is_closed():
+                loop.call_soon_threadsafe(_set, future, bool(self._told))
 
 
 class Owed:
     """What the store was not told yet, in the order of the calls.
 
+    Attributes:
+        is_wanted: somebody wants it told since it was last taken: what has failed meanwhile is tried again.
+
     *Concurrency*: any thread.
     """
 
-    __slots__ = ("_batches", "_lock", "_overdue", "_waiting")
+    __slots__ = ("_lock", "_overdue", "_sent", "_waiting", "is_wanted")
 
     def __init__(self) -> None:
-        self._waiting: dict[Name, list[Item]] = {}
-        self._batches: list[Batch] = []
+        self._waiting: dict[Name, Item] = {}
+        self._sent: dict[asyncio.AbstractEventLoop, dict[Name, Item]] = {}
         self._overdue: set[Name] = set()
         self._lock = threading.RLock()
+        self.is_wanted = False
 
     def __len__(self) -> int:
         """How many the store was not told yet."""
         with self._lock:
-            return len(self._waiting) + sum(len(batch.items) for batch in self._batches)
+            return len(self._waiting) + sum(map(len, self._sent.values()))
 
     @property
     def is_overdue(self) -> bool:
@@ -109,94 +117,99 @@ class Owed:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether there is one that nobody is sending."""
+        """Whether there is one that is not on its way."""
         return bool(self._waiting)
 
-    def add(self, item: Item) -> None:
-        """Remember an item."""
-        with self._lock:
-            items = self._waiting.setdefault(item.name, [])
-            for earlier in items:
-                earlier.put = None  # what it would put in place is invalid by now
-            items.append(item)
-            if len(self._waiting) > MOST_OWED:
-                self._make_one_of_all()
+    def add(self, name: Name, put: Put | None = None) -> Item:
+        """Remember something, and return the item that stands for it: perhaps one that waits already.
 
-    def blocks(self, names: Collection[Name]) -> bool:
-        """Whether one of ``names``, or anything that is overdue, has to be told before anything is read."""
-        with self._lock:
-            batches = self._live_batches()
-            if self._overdue or not self._waiting.keys().isdisjoint(names):
-                return True
-            return any(not batch.items.keys().isdisjoint(names) for batch in batches)
-
-    def take(self, loop: asyncio.AbstractEventLoop) -> Batch | None:
-        """Take what waits, to send it on a loop; ``None`` if nothing can be sent. Give it back with ``end``.
-
-        What is about a record for which a value is on its way stays: the store must not hear of it before.
+        Args:
+            name: what it is about.
+            put: puts a value in place once the record was removed.
         """
         with self._lock:
-            putting = {
-                name
-                for batch in self._live_batches()
-                for name, items in batch.items.items()
-                if items[-1].put is not None
+            for sent in self._sent.values():
+                if name in sent:
+                    sent[name].was_overtaken = True
+            item = self._waiting.get(name)
+            if item is None and put is None:
+                item = self._waiting.get(EVERYTHING)  # which says as much
+            if item is None:
+                item = self._waiting[name] = Item(name)
+                if len(self) > MOST_OWED:
+                    return self._make_one_of_all()
+            if item.name == name:
+                item.put = put  # what an earlier one would put in place is invalid by now
+            return item
+
+    def take(self, loop: asyncio.AbstractEventLoop) -> Mapping[Name, Item]:
+        """Take what waits, to send it on a loop. Give each back with ``end``.
+
+        What is about a name that is on its way stays: the store must not hear of it before.
+        """
+        with self._lock:
+            self._recover()
+            on_their_way = [sent.keys() for sent in self._sent.values()]
+            taken = {
+                name: item for name, item in self._waiting.items() if not any(name in names for names in on_their_way)
             }
-            taken = {name: items for name, items in self._waiting.items() if name not in putting}
-            if not taken:
-                return None
-            batch = Batch(taken, loop)
-            self._waiting = {name: items for name, items in self._waiting.items() if name in putting}
-            self._batches.append(batch)
-            return batch
+            self._waiting = {name: item for name, item in self._waiting.items() if name not in taken}
+            self.is_wanted = False
+            if taken:
+                self._sent.setdefault(loop, {}).update(taken)
+            return taken
 
-    def end(self, batch: Batch, failed: Collection[Name]) -> None:
-        """Note what became of a batch: the names that the store could not be told of are overdue."""
+    def end(self, loop: asyncio.AbstractEventLoop, items: Iterable[Item], *, told: bool) -> None:
+        """Note what became of items that a loop has sent: those that the store could not be told of are overdue."""
         with self._lock:
-            if batch not in self._batches:
-                return
-            self._batches.remove(batch)
-            self._overdue.difference_update(batch.items)
-            for name in failed:
-                later = self._waiting.get(name, [])
-                for item in batch.items[name] if later else ():
-                    item.put = None
-                self._waiting[name] = batch.items[name] + later
-                self._overdue.add(name)
-        for name, items in batch.items.items():
-            for item in items:
-                item.resolve(told=name not in failed)
-        batch.done.resolve(told=not failed)
+            sent = self._sent.get(loop, {})
+            ended = [item for item in items if sent.get(item.name) is item]
+            for item in ended:
+                del sent[item.name]
+            if not sent:
+                self._sent.pop(loop, None)
+            self._overdue.difference_update(item.name for item in ended)
+            if not told:
+                # Anew, so that it can be told what becomes of it now; and without its value, which another process may
+                # have invalidated by the time the store hears of it.
+                again = {item.name: self._waiting.get(item.name) or Item(item.name) for item in ended}
+                self._overdue.update(again)
+                self._waiting = {**again, **self._waiting}
+        for item in ended:
+            item.resolve(told=told)
 
-    def on_its_way(self, names: Collection[Name]) -> Batch | None:
-        """Return a batch that has to arrive before ``names`` are read; any with what is overdue is one."""
+    def first_of(self, names: Collection[Name]) -> Item | None:
+        """Return an item that the store has to be told of before ``names`` are read; any that is overdue is one."""
         with self._lock:
-            for batch in self._live_batches():
-                about = batch.items.keys()
-                if not about.isdisjoint(names) or not about.isdisjoint(self._overdue):
-                    return batch
-        return None
+            self._recover()
+            places = (self._waiting, *self._sent.values())
+            return next(
+                (place[name] for name in chain(names, self._overdue) for place in places if name in place), None
+            )
+
+    def leave(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Have what a loop was sending wait again: it will not end."""
+        self.end(loop, tuple(self._sent.get(loop, {}).values()), told=False)
 
     def clear(self) -> None:
         """Forget everything: after a fork it is the parent's to tell."""
-        with self._lock:
-            self._waiting, self._batches, self._overdue = {}, [], set()
+        self._lock = threading.RLock()  # a thread of the parent's may have held it
+        self._waiting, self._sent, self._overdue = {}, {}, set()
 
-    def _make_one_of_all(self) -> None:
-        together = [item for items in self._waiting.values() for item in items]
-        for item in together:
-            item.put = None
-        was_overdue = not self._overdue.isdisjoint(self._waiting)
-        self._overdue.difference_update(self._waiting)
-        self._waiting = {EVERYTHING: together}
-        if was_overdue:
+    def _make_one_of_all(self) -> Item:
+        together, self._waiting = self._waiting, {}
+        everything = self._waiting[EVERYTHING] = together.get(EVERYTHING, Item(EVERYTHING))
+        for item in together.values():
+            if item is not everything:
+                item.follow(everything)
+        if not self._overdue.isdisjoint(together):
+            self._overdue.difference_update(together)
             self._overdue.add(EVERYTHING)
+        return everything
 
-    def _live_batches(self) -> list[Batch]:
-        """Have what a loop that was closed was sending wait again."""
-        for batch in [batch for batch in self._batches if batch.loop.is_closed()]:
-            self.end(batch, list(batch.items))
-        return self._batches
+    def _recover(self) -> None:
+        for loop in [loop for loop in self._sent if loop.is_closed()]:
+            self.leave(loop)
 
 
 def _set(future: asyncio.Future[bool], told: bool) -> None:

@@ -22,7 +22,8 @@ from ..stats.observer import Observers, StateChanged
 from ..store_port import TAG_KEEP_SECONDS, LeaseStore, Won
 from .leases import STORE_ERRORS
 from .link import Link
-from .owed import Batch, Item, Name, Owed
+from .owed import Item, Name, Owed, Put
+from .sending import WithoutStoreError, send_owed
 from .trust import Horizon, TagVersions
 
 logger = logging.getLogger(__name__)
@@ -30,10 +31,6 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _BYTES_OF_A_TOKEN: Final = 16
-
-
-class WithoutStoreError(Exception):
-    """The store could not be asked or told; its cause says why. It never reaches a caller."""
 
 
 class Sharing(Protocol):
@@ -71,6 +68,7 @@ class Process:
         horizon: how far announcements were heard.
         tags: the versions of tags that are known.
         owed: what the store was not told yet.
+        keep_tags_seconds: how long the store is to keep a tag.
         is_degraded: the store is out of reach.
 
     *Concurrency*: any thread, any number of loops.
@@ -85,8 +83,9 @@ class Process:
         self._lease_seconds = lease_seconds
         self._heartbeat_seconds = coherence_seconds / 3
         self._links: dict[asyncio.AbstractEventLoop, Link] = {}
+        self._inherited: list[dict[asyncio.AbstractEventLoop, Link]] = []
         self._functions: weakref.WeakSet[Sharing] = weakref.WeakSet()
-        self._keep_tags_seconds = TAG_KEEP_SECONDS
+        self.keep_tags_seconds = TAG_KEEP_SECONDS
         self._pid = os.getpid()
         self._unshared_told: set[str] = set()
         self._refusals_told: set[str] = set()
@@ -105,39 +104,40 @@ class Process:
     def link(self) -> Link:
         """Return the running loop's link to the store, made if need be."""
         loop = asyncio.get_running_loop()
+        self._notice_a_fork()
         link = self._links.get(loop)
-        if link is None or self._pid != os.getpid():
-            link = self._open(loop)
+        if link is None:
+            for other in [other for other in self._links if other.is_closed()]:
+                self.horizon.leave(self._links.pop(other, None))
+            link = self._links[loop] = Link(
+                self.store, self, heartbeat_seconds=self._heartbeat_seconds, lease_seconds=self._lease_seconds
+            )
         return link
-
-    def find_link(self) -> Link | None:
-        """Return the running loop's link, if it has one."""
-        return self._links.get(asyncio.get_running_loop())
 
     async def close_link(self, *, deadline_seconds: float) -> None:
         """End the running loop's link; a later question opens another."""
         loop = asyncio.get_running_loop()
+        self._notice_a_fork()
         link = self._links.get(loop)
         if link is not None:
             await link.aclose(deadline_seconds=deadline_seconds)
+            self.owed.leave(loop)
             if self._links.get(loop) is link:
                 del self._links[loop]
             self.horizon.leave(link)
             await self.store.aclose()
 
-    def _open(self, loop: asyncio.AbstractEventLoop) -> Link:
+    def _notice_a_fork(self) -> None:
+        """After a fork, begin anew: the links, what was heard on them, and what is owed, are the parent's."""
         if self._pid != os.getpid():
-            # After a fork: the loops, and what is owed, are the parent's.
             self._pid = os.getpid()
-            self._links.clear()
+            # Kept, and never looked at: to let go of them would take the parent's sockets out of its selector.
+            self._inherited.append(self._links)
+            for link in self._links.values():
+                self.horizon.leave(link)
+            self._links = {}
             self.owed.clear()
             self.is_degraded = False
-        for other in [other for other in self._links if other.is_closed()]:
-            self.horizon.leave(self._links.pop(other, None))
-        link = self._links[loop] = Link(
-            self.store, self, heartbeat_seconds=self._heartbeat_seconds, lease_seconds=self._lease_seconds
-        )
-        return link
 
     # ---- asking the store ----
 
@@ -160,7 +160,7 @@ class Process:
         except STORE_ERRORS as error:
             self.note_failure(error)
             raise WithoutStoreError from error
-        self._note_success()
+        self.note_success()
         return answer
 
     async def settle(self, names: frozenset[Name]) -> None:
@@ -169,10 +169,9 @@ class Process:
         Raises:
             WithoutStoreError: it could not be told.
         """
-        while self.owed.blocks(names):
+        while (item := self.owed.first_of(names)) is not None:
             self.send_owed()
-            batch = self.owed.on_its_way(names)
-            if batch is not None and not await batch.done.wait():
+            if not await item.wait():
                 raise WithoutStoreError
 
     async def versions_of(self, names: Sequence[str], *, anew: bool = False) -> Mapping[str, str]:
@@ -191,18 +190,43 @@ class Process:
             if known is not None:
                 return known
         asked = self.tags.now()
-        seconds = self._keep_tags_seconds
+        seconds = self.keep_tags_seconds
         answer = await self.ask(self.store.tag_versions(names, keep_seconds=seconds))
         versions = dict(zip(names, answer, strict=True))
         # Asked for again when half of its time is over: an entry must not outlive its tags.
         self.tags.learn(versions, asked=asked, generation=generation, ask_again_at=now + seconds / 2)
         return versions
 
+    def ask_along(self, link: Link, names: tuple[str, ...]) -> asyncio.Task[Mapping[str, str] | None]:
+        """Ask the store for the versions of tags along with what is asked next, once for all who do in this turn."""
+        telling = link.tellings.get(names)
+        if telling is None:
+            telling = link.tellings[names] = link.spawn(self._ask_along(link, names))
+        return telling
+
+    async def told_along(self, telling: asyncio.Task[Mapping[str, str] | None]) -> Mapping[str, str]:
+        """Return what the store has told.
+
+        Raises:
+            WithoutStoreError: it did not answer.
+        """
+        versions = await asyncio.shield(telling)
+        if versions is None:
+            raise WithoutStoreError
+        return versions
+
+    async def _ask_along(self, link: Link, names: tuple[str, ...]) -> Mapping[str, str] | None:
+        del link.tellings[names]  # who comes from now on comes after the question
+        try:
+            return await self.versions_of(names, anew=True)
+        except WithoutStoreError:
+            return None
+
     def keep_tags(self, usable_seconds: float) -> None:
         """Have tags live longer than a result of so long a life."""
         wanted = min(2 * usable_seconds + TAG_KEEP_SECONDS, 2e9)
-        if usable_seconds > self._keep_tags_seconds / 2 and wanted > self._keep_tags_seconds:
-            self._keep_tags_seconds = wanted
+        if usable_seconds > self.keep_tags_seconds / 2 and wanted > self.keep_tags_seconds:
+            self.keep_tags_seconds = wanted
             self.tags.forget_all()
 
     async def take_lease(self, record: str, token: str, *, lease_seconds: float) -> bool:
@@ -214,67 +238,31 @@ class Process:
 
     # ---- telling the store ----
 
-    def tell(self, item: Item) -> Item:
-        """Have the store told, by the running loop, another one of ours, or the next that comes. Any thread."""
-        kind, name = item.name
+    def tell(self, name: Name, put: Put | None = None) -> Item:
+        """Have the store told, by the running loop, another one of ours, or the next that comes. Any thread.
+
+        All that is told of in one turn of a loop goes together.
+
+        Args:
+            name: what was invalidated.
+            put: puts a value in place once the record was removed.
+        """
+        self._notice_a_fork()
+        kind, what = name
         if kind == "tag":
-            self.tags.forget((name,))
-        self.owed.add(item)
+            self.tags.forget((what,))
+        item = self.owed.add(name, put)
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            for loop, link in list(self._links.items()):
-                if not loop.is_closed():
-                    loop.call_soon_threadsafe(self._send_owed_on, link)
-                    break
+            any(link.call(lambda link: send_owed(self, link)) for link in list(self._links.values()))
         else:
-            self.link()
             self.send_owed()
         return item
 
     def send_owed(self) -> None:
-        """Begin to send what nobody is sending."""
-        self._send_owed_on(self.link())
-
-    def _send_owed_on(self, link: Link) -> None:
-        batch = self.owed.take(link.loop)
-        if batch is not None:
-            link.spawn(self._send(batch))
-
-    async def _send(self, batch: Batch) -> None:
-        left = dict(batch.items)
-        try:
-            for kind in ("record", "tag"):
-                names = [name for name in left if name[0] == kind]
-                if names and await self._send_names(kind, [name for _, name in names]):
-                    for name in names:
-                        put = batch.items[name][-1].put
-                        if put is not None:
-                            await self._put(put())
-                        del left[name]
-        finally:
-            self.owed.end(batch, list(left))
-        if not left:
-            self._note_success()
-        if self.owed.is_waiting and not left:
-            self.send_owed()
-
-    async def _send_names(self, kind: str, names: list[str]) -> bool:
-        try:
-            if kind == "record":
-                await self.store.invalidate(names)
-            else:
-                await self.store.tag_versions(names, replace=True, keep_seconds=self._keep_tags_seconds)
-        except STORE_ERRORS as error:
-            self.note_failure(error)
-            return False
-        return True
-
-    async def _put(self, putting: Awaitable[None]) -> None:
-        try:
-            await putting
-        except (*STORE_ERRORS, WithoutStoreError) as error:
-            logger.debug("value_not_put_in_place", exc_info=error)  # the record was removed: it is fetched when asked
+        """Have the running loop send what nobody is sending."""
+        send_owed(self, self.link())
 
     # ---- being degraded ----
 
@@ -291,18 +279,21 @@ class Process:
         elif not self.is_degraded:
             self.is_degraded = True
             logger.warning(
-                "store_unavailable: calls are answered without %r, and results are not shared: %s",
-                self.store,
-                error,
+                "store_unavailable: calls are answered without %s, and results are not shared: %s",
+                repr(self.store),  # texts, so that a handler with a queue keeps nothing alive
+                str(error),
                 extra={"store": repr(self.store), "reason": str(error)},
             )
             self._tell_state("connected", "degraded", str(error))
 
-    def _note_success(self) -> None:
+    def note_success(self) -> None:
+        """Note that it did: it is back, once it was told everything that it was not told while it was away."""
         if self.is_degraded and not self.owed.is_overdue:
             self.is_degraded = False
             logger.info(
-                "store_available: results are shared over %r again", self.store, extra={"store": repr(self.store)}
+                "store_available: results are shared over %s again",
+                repr(self.store),
+                extra={"store": repr(self.store)},
             )
             self._tell_state("degraded", "connected", "the store answers again")
 
@@ -317,7 +308,7 @@ class Process:
         reason = str(error)
         if reason not in self._refusals_told and len(self._refusals_told) < 100:
             self._refusals_told.add(reason)
-            logger.error("store_refused: %r: %s", self.store, reason, extra={"store": repr(self.store)})
+            logger.error("store_refused: %s: %s", repr(self.store), reason, extra={"store": repr(self.store)})
 
     def tell_unshared(self, name: str, reason: str) -> None:
         """Say once for every function why a result of it is not shared."""
@@ -349,8 +340,8 @@ class Process:
                 other.loop.call_soon_threadsafe(other.void_what_has_asked)
         if connected:
             # Tell the store what it was not told while it was away; that done, or nothing being owed, it is back.
-            self._send_owed_on(link)
-            self._note_success()
+            send_owed(self, link)
+            self.note_success()
 
     def hear_dropped(self, record: str) -> None:
         """A record was invalidated or replaced."""

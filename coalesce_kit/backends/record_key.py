@@ -14,6 +14,10 @@ SCHEME: Final = "cc1"
 _ESCAPES: Final = str.maketrans({sign: f"%{ord(sign):02X}" for sign in "%{}:"})
 
 
+_SIGNS: Final = tuple((escape, chr(sign)) for sign, escape in sorted(_ESCAPES.items(), reverse=True))
+"""The sign that begins an escape comes last."""
+
+
 def record_prefix(namespace: str, name: str, fingerprint: str) -> str:
     """Return what the keys of all records of one function begin with.
 
@@ -35,3 +39,17 @@ def record_key(prefix: str, text: str) -> str:
         text: the key's text (``KeyRecipe.stored_text``).
     """
     return prefix + text.translate(_ESCAPES)
+
+
+def record_text(prefix: str, key: str) -> str:
+    """Return the text of a record's key; what ``record_key`` was given.
+
+    Args:
+        prefix: what ``record_prefix`` returned.
+        key: what ``record_key`` returned.
+    """
+    text = key.removeprefix(prefix)
+    if "%" in text:
+        for escape, sign in _SIGNS:
+            text = text.replace(escape, sign)
+    return text

@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from ..clock import clock
 from ..entry import MISSING, Lifetimes, SharedEntry
 from ..errors import ConfigurationError
-from ..fleet_port import Errand, FunctionToShare, LocalResults, Telling
+from ..fleet_port import FunctionToShare, LocalResults, Telling
 from ..protocols import Codec, Key
 from ..stats.counters import process_instance
 from ..store_port import Kept, StoreLifetimes
-from .annotations import return_annotation
-from .codec import CodecError, codec_for
+from .codec import CodecError, codec_of
 from .envelope import Envelope, Foreign, UnsealableError, open_envelope, seal
-from .owed import EVERYTHING, Item, Name
+from .owed import EVERYTHING, Name, Put
 from .process import Process
-from .record_key import record_key, record_prefix
+from .record_key import record_key, record_prefix, record_text
 from .remote_errors import decode_error, encode_error
 
 LONGEST_SECONDS: Final = 1e9
 """What a store is told instead of for ever: thirty years."""
+
+LATE_SECONDS: Final = 1.0
+"""How long after its lease would have lapsed somebody who was not woken may still ask what became of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,21 +82,17 @@ class FleetFunction:
                 f"{facts.name}: a part of the key written with !h stands in a shared store as a keyed digest only, and"
                 " the store has no key for it; give it one: digest_key=..., the same in every process"
             )
-        annotation = return_annotation(facts.function, name=facts.name) if options.codec is None else MISSING
         self.process: Final = process
         self.facts: Final = facts
         self.options: Final = options
         self.counters: Final = facts.terms.counters
         self.trust: Final = process.horizon
         self.observers: Final = facts.terms.observers
-        self._codec = codec_for(annotation, name=facts.name, codec=options.codec)
+        self._codec = codec_of(facts.function, name=facts.name, codec=options.codec)
         self._prefix = record_prefix(store.namespace, facts.name, self._codec.fingerprint)
         self._own_tag = f"function:{facts.name}"
         self._declared = (*facts.errors, *options.shared_errors)
         self._local: weakref.ref[LocalResults] = weakref.ref(facts.local)
-
-    def __repr__(self) -> str:
-        return f"<FleetFunction {self.facts.name}>"
 
     # ---- what the read-through asks ----
 
@@ -118,26 +116,30 @@ class FleetFunction:
 
     def invalidate(self, record: str) -> Telling:
         """Have a record removed everywhere."""
-        return self.process.tell(Item(("record", record)))
+        return self.process.tell(("record", record))
 
     def invalidate_all(self) -> Telling:
         """Have every record of the function found dead everywhere."""
-        return self.process.tell(Item(("tag", self._own_tag)))
+        return self.process.tell(("tag", self._own_tag))
 
     def prime(self, key: Key, entry: SharedEntry, lifetimes: Lifetimes | None, tags: Sequence[str]) -> Telling:
         """Have a record removed everywhere and a value put in its place, if it is to be kept."""
         text = self._text_of(key)
         record = record_key(self._prefix, text)
-        put: Callable[[], Awaitable[None]] | None = None
+        put: Put | None = None
         if lifetimes is not None:
             kept = lifetimes
 
-            async def put_in_place() -> None:
+            began, names = self.process.tags.now(), self.names_of(tags)
+
+            async def put_in_place(was_overtaken: Callable[[], bool]) -> None:
                 token = self.process.new_token()
                 won = await self.process.take_lease(record, token, lease_seconds=self.options.lease_seconds)
                 if won:
-                    versions = await self.process.versions_of(self.names_of(tags))
-                    body = self.body_of(entry, text, versions, kept)
+                    versions = await self.process.versions_of(names)
+                    # What was invalidated after the value was given, and before the versions were told, is not in them.
+                    is_invalid = was_overtaken() or self.process.tags.have_moved(names, since=began)
+                    body = None if is_invalid else self.body_of(entry, text, versions, kept)
                     if body is None:
                         await self.process.store.abandon(record, token=token)
                     else:
@@ -152,7 +154,7 @@ class FleetFunction:
                         )
 
             put = put_in_place
-        return self.process.tell(Item(("record", record), put))
+        return self.process.tell(("record", record), put)
 
     def distance(self) -> tuple[int, int, bool]:
         """Return how many invalidations wait, the breaker's state, and whether trust is lost."""
@@ -213,11 +215,9 @@ class FleetFunction:
         return body
 
     def body_of_error(self, error: BaseException, text: str) -> bytes | None:
-        """Return the bytes of a failure that is delivered to those who wait."""
-        try:
-            return seal("error", self._error_bytes(error), text=text)
-        except UnsealableError:
-            return None
+        """Return the bytes of a failure that is delivered to those who wait, or ``None`` if they are too many."""
+        body = seal("error", self._error_bytes(error), text=text)
+        return body if len(body) <= self.options.max_body_bytes else None
 
     def open(self, body: bytes, text: str) -> tuple[object, BaseException | None, Envelope] | None:
         """Return the value or the failure in some bytes, or ``None`` if they are of no use; that is counted."""
@@ -232,13 +232,13 @@ class FleetFunction:
         self.counters.unreadable_records += 1
         return None
 
-    def text_of(self, errand: Errand) -> str:
-        """Return the full text of an errand's key."""
-        return self._text_of(errand.key)
+    def text_of(self, record: str) -> str:
+        """Return the full text of a record's key."""
+        return record_text(self._prefix, record)
 
     def store_lifetimes(self, lifetimes: Lifetimes | None, *, spent: float = 0.0) -> StoreLifetimes:
         """Return the lifetimes of a result as the store is told."""
-        grace = self.options.lease_seconds
+        grace = self.options.lease_seconds + LATE_SECONDS
         if lifetimes is None:
             return StoreLifetimes(0.0, 0.0, grace)
         fresh = min(max(lifetimes.fresh_seconds - spent, 0.0), LONGEST_SECONDS)

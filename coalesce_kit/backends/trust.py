@@ -29,16 +29,17 @@ class Horizon:
     Attributes:
         until: until then they are good. Read by every hit.
         generation: grows with every break of a subscription, and whenever one begins.
+        coherence_seconds: as given.
 
     *Concurrency*: any thread.
     """
 
-    __slots__ = ("_coherence_seconds", "_heard", "_lock", "generation", "until")
+    __slots__ = ("_heard", "_lock", "coherence_seconds", "generation", "until")
 
     def __init__(self, coherence_seconds: float) -> None:
         self.until = -math.inf
         self.generation = 0
-        self._coherence_seconds = coherence_seconds
+        self.coherence_seconds = coherence_seconds
         self._heard: dict[object, float] = {}
         self._lock = threading.RLock()
 
@@ -62,7 +63,7 @@ class Horizon:
             self._reckon()
 
     def _reckon(self) -> None:
-        self.until = max(self._heard.values(), default=-math.inf) + self._coherence_seconds
+        self.until = max(self._heard.values(), default=-math.inf) + self.coherence_seconds
 
 
 class TagVersions:
@@ -114,6 +115,11 @@ class TagVersions:
                     self._known.move_to_end(tag)
             while len(self._known) > MOST_VERSIONS:
                 self._known.popitem(last=False)
+
+    def have_moved(self, tags: Sequence[str], *, since: int) -> bool:
+        """Whether one of ``tags`` was forgotten after ``now()`` was ``since``, as far as that is known."""
+        with self._lock:
+            return any(self._forgotten.get(tag, self._oldest) > since for tag in tags)
 
     def forget(self, tags: Sequence[str]) -> None:
         """Ask for these again: they have moved."""

@@ -12,16 +12,16 @@ import random
 from collections.abc import Callable
 from contextvars import Context
 from dataclasses import replace
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 from ..clock import clock
 from ..entry import MISSING, Entry, Freshness, Lifetimes, SharedEntry
 from ..errors import UnshareableResultError
 from ..fleet_port import Purpose, SharedFunction, Telling, Trust
-from ..protocols import FlightTerms, Key
+from ..protocols import FlightTerms, Key, Ticket
 from ..sharing import bare_twin, refuse_unshareable
 from .policy import CachePolicy, Verdict
-from .read_through import NOT_WANTED, Ask, Call, Fetching, ReadThrough
+from .read_through import NOT_WANTED, Ask, Call, Fetching, ReadThrough, value_of
 from .shelf import Shelf
 from .tags import CacheTicket
 
@@ -38,6 +38,10 @@ class OwnFlight(Protocol):
 
     def begin(self) -> None:
         """Count and time the fetch from here."""
+        ...
+
+    def hold(self) -> None:
+        """Have it end although nobody waits for it any more."""
         ...
 
 
@@ -83,7 +87,7 @@ class SharedReadThrough(ReadThrough):
         shared: the function as the fleet sees it; set right after both were made.
     """
 
-    __slots__ = ("_own_flight", "_shared_shelf", "shared")
+    __slots__ = ("_own_flight", "_patient", "_shared_shelf", "shared")
 
     shared: SharedFunction
 
@@ -100,6 +104,7 @@ class SharedReadThrough(ReadThrough):
     ) -> None:
         self._own_flight: Final = own_flight
         self._shared_shelf: Final = shelf
+        self._patient: Final[dict[Key, list[_Patience]]] = {}
         super().__init__(
             shelf,
             policy,
@@ -179,6 +184,27 @@ class SharedReadThrough(ReadThrough):
         return SharedFetching(self, key, call, terms, record=record, purpose=purpose, lease=lease)
 
     async def _fetch(self, key: Key, call: Call, entry: Entry | None, terms: FlightTerms) -> Any:
+        if terms is not self._terms or not self._policy.stale_wait_seconds:
+            return await self._fetch_or_mask(key, call, entry, terms)
+        patience = _Patience()
+        self._patient.setdefault(key, []).append(patience)
+        try:
+            async with patience.limit:
+                return await self._fetch_or_mask(key, call, entry, terms)
+        except TimeoutError:
+            if not patience.limit.expired():
+                raise
+        finally:
+            self._patient[key].remove(patience)
+            if not self._patient[key]:
+                del self._patient[key]
+        found = self._find_fresh(key)  # it may have come in the very step in which the wait ended
+        if found is not None:
+            return value_of(found)
+        self._counters.stale_after_wait += 1
+        return patience.value
+
+    async def _fetch_or_mask(self, key: Key, call: Call, entry: Entry | None, terms: FlightTerms) -> Any:
         try:
             return await super()._fetch(key, call, entry, terms)
         except Exception as error:
@@ -215,9 +241,11 @@ class SharedReadThrough(ReadThrough):
 
     # ---- what an errand asks, in the flight's own task ----
 
-    def own_flight(self) -> OwnFlight | None:
+    def own_flight(self) -> OwnFlight:
         """Return the flight in which this is called."""
-        return self._own_flight()
+        flight = self._own_flight()
+        assert flight is not None, "an errand runs in a flight"
+        return flight
 
     def at_hand(self, key: Key) -> Entry | None:
         """Return what is kept, to be trusted or not."""
@@ -301,11 +329,58 @@ class SharedReadThrough(ReadThrough):
         """Whether callers are given a stale entry without waiting for a newer one."""
         return self._policy.judge(entry, clock.now()) is Verdict.SERVE_AND_REFRESH
 
+    def give_after_wait(self, key: Key, entry: SharedEntry) -> None:
+        """Have the callers of this loop given a stale entry when they have waited long enough; the fetch goes on."""
+        now = clock.now()
+        if self._policy.judge(entry, now) is Verdict.WAIT_THEN_SERVE:
+            self.own_flight().hold()
+            seconds = min(cast("float", self._policy.stale_wait_seconds), entry.stale_until - now)
+            for patience in self._patient.get(key, ()):
+                patience.end_after(seconds, entry)
+
     def replace_later(self, key: Key, call: Call, lease: str | None) -> bool:
         """Have an entry replaced in the background; return whether the lease will be used for it."""
         if self.refreshes.is_running(key):
             return False
         return self.refreshes.start(key, lambda: self._refresh_for_nobody(key, call, lease))
+
+
+class _Patience:
+    """How long one caller waits for a new value: for as long as it takes, until an old one is found."""
+
+    __slots__ = ("_loop", "limit", "value")
+
+    def __init__(self) -> None:
+        self.limit: Final = asyncio.timeout(None)
+        self.value: object = MISSING
+        self._loop: Final = asyncio.get_running_loop()
+
+    def end_after(self, seconds: float, stale: SharedEntry) -> None:
+        """Give the old value after so many seconds from now; on this caller's loop only."""
+        if self.value is MISSING and self._loop is asyncio.get_running_loop():
+            self.value = stale.value
+            self.limit.reschedule(self._loop.time() + seconds)
+
+
+class _PermissionToJoin:
+    """What a flight asks before it lets a caller join: the ticket is good, and nothing can have voided it unheard.
+
+    While announcements are not known to be heard a flight is joined no longer than a local result is served.
+    """
+
+    __slots__ = ("_shared", "_ticket", "_until")
+
+    def __init__(self, ticket: CacheTicket, shared: SharedFunction) -> None:
+        self._ticket = ticket
+        self._shared = shared
+        self._until = clock.now() + shared.trust.coherence_seconds
+
+    def is_good(self) -> bool:
+        """Whether nothing that it may have read was invalidated since, here or elsewhere."""
+        if not self._ticket.is_good():
+            return False
+        now = clock.now()
+        return now < self._until or now < self._shared.trust.until or self._shared.serves_untrusted
 
 
 class SharedFetching(Fetching):
@@ -334,11 +409,6 @@ class SharedFetching(Fetching):
         self.lease = lease
 
     @property
-    def key(self) -> Key:
-        """In this process."""
-        return self._key
-
-    @property
     def tags(self) -> tuple[str, ...]:
         """The call's tags, rendered; the first of the ticket's is the record."""
         return self._the_ticket.tags[1:]
@@ -348,12 +418,12 @@ class SharedFetching(Fetching):
         assert self._ticket is not None, "a flight takes its ticket before it runs its fetch"
         return self._ticket
 
-    def reserve(self) -> CacheTicket:
+    def reserve(self) -> Ticket:
         """Take the ticket, in the flight's first step, and see what is at hand."""
         self._ticket = self._shared_through.board(self._key, self._call, self.record)
         found = self._shared_through.at_hand(self._key)
         self.at_hand = found if isinstance(found, SharedEntry) else None
-        return self._ticket
+        return _PermissionToJoin(self._ticket, self._shared_through.shared)
 
     async def fetch(self) -> Entry:
         """Ask the fleet."""
@@ -367,10 +437,6 @@ class SharedFetching(Fetching):
 
     # ---- what the fleet asks ----
 
-    def is_good(self) -> bool:
-        """Whether nothing was invalidated since the ticket was taken."""
-        return self._the_ticket.is_good()
-
     def let_nobody_join(self) -> None:
         """Void the ticket."""
         self._the_ticket.moved = True
@@ -378,13 +444,11 @@ class SharedFetching(Fetching):
     def was_given_up(self) -> Callable[[], bool]:
         """Return what tells whether the fetch was told to stop."""
         flight = self._shared_through.own_flight()
-        return lambda: flight is not None and flight.given_up
+        return lambda: flight.given_up
 
     def begin(self) -> None:
         """Count and time the run of the function."""
-        flight = self._shared_through.own_flight()
-        if flight is not None:
-            flight.begin()
+        self._shared_through.own_flight().begin()
 
     async def run(self) -> object:
         """Call the function."""
@@ -424,6 +488,10 @@ class SharedFetching(Fetching):
     def gives_at_once(self, entry: SharedEntry) -> bool:
         """Whether callers are given a stale entry without waiting for a newer one."""
         return self._shared_through.gives_at_once(entry)
+
+    def give_after_wait(self, entry: SharedEntry) -> None:
+        """Have callers given a stale entry once they have waited as long as policy says, if it says so."""
+        self._shared_through.give_after_wait(self._key, entry)
 
     def replace_later(self, entry: SharedEntry, lease: str | None) -> bool:  # noqa: ARG002  # it is in the cache by now
         """Have a stale entry replaced in the background."""

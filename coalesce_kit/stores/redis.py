@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 from collections import Counter
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from ..clock import clock
 from ..durations import Duration, to_seconds
@@ -36,8 +37,6 @@ from .redis_scripts import Scripts
 from .redis_signals import announce_channel
 
 __all__ = ["RedisStore", "RedisStoreStats"]
-
-R = TypeVar("R")
 
 LARGEST_ANSWER_BYTES: Final = 16_384
 """The largest body that a script answers with: a plain HMGET brings a larger one for a thirtieth of the work."""
@@ -102,7 +101,9 @@ class RedisStore:
         self._scripts: Final = Scripts()
         self._announce: Final = announce_channel(namespace)
         self._links: dict[asyncio.AbstractEventLoop, RedisLink] = {}
-        self._past: Final = Counter[str]()  # what was counted on loops that are closed
+        self._past = Counter[str]()  # what was counted on loops that are closed
+        self._pid = os.getpid()
+        self._inherited: Final[list[dict[asyncio.AbstractEventLoop, RedisLink]]] = []
 
     def __repr__(self) -> str:
         return f"<RedisStore namespace={self._namespace!r}>"
@@ -172,8 +173,9 @@ class RedisStore:
 
     async def renew(self, leases: Sequence[tuple[str, str]], *, lease_seconds: float) -> Sequence[bool]:
         """See the port."""
-        pipeline, script, lease = self._link().pipeline, self._scripts.renew, _ms(lease_seconds)
-        answers = await _all([pipeline.run(script, key, token, lease) for key, token in leases])
+        lease = _ms(lease_seconds)
+        calls = [(key, token, lease) for key, token in leases]
+        answers = await self._link().pipeline.run_each(self._scripts.renew, calls)
         return [answer == 1 for answer in answers]
 
     async def publish(
@@ -210,28 +212,15 @@ class RedisStore:
 
     async def invalidate(self, keys: Sequence[str]) -> None:
         """See the port."""
-        pipeline, script = self._link().pipeline, self._scripts.invalidate
-        await _all([pipeline.run(script, key, self._announce) for key in keys])
+        await self._link().pipeline.run_each(self._scripts.invalidate, [(key, self._announce) for key in keys])
 
     async def tag_versions(
         self, tags: Sequence[str], *, replace: bool = False, keep_seconds: float = TAG_KEEP_SECONDS
     ) -> Sequence[str]:
         """See the port."""
-        pipeline, script = self._link().pipeline, self._scripts.tag_version
-        answers = await _all(
-            [
-                pipeline.run(
-                    script,
-                    self._tag_key(tag),
-                    secrets.token_hex(8),
-                    1 if replace else 0,
-                    _ms(keep_seconds),
-                    self._announce,
-                    tag,
-                )
-                for tag in tags
-            ]
-        )
+        replaced, keep = int(replace), _ms(keep_seconds)
+        calls = [(self._tag_key(tag), secrets.token_hex(8), replaced, keep, self._announce, tag) for tag in tags]
+        answers = await self._link().pipeline.run_each(self._scripts.tag_version, calls)
         return [answer.decode() for answer in answers]
 
     def signals(self, *, heartbeat_seconds: float = HEARTBEAT_SECONDS) -> SignalStream:
@@ -249,6 +238,12 @@ class RedisStore:
 
     def _link(self) -> RedisLink:
         loop = asyncio.get_running_loop()
+        if self._pid != os.getpid():
+            # After a fork the connections are the parent's. They are kept, and never looked at: to let go of them would
+            # take its sockets out of its selector.
+            self._pid = os.getpid()
+            self._inherited.append(self._links)
+            self._links, self._past = {}, Counter()
         link = self._links.get(loop)
         if link is None:
             for other, gone in tuple(self._links.items()):
@@ -294,15 +289,6 @@ class RedisStore:
             if now_version != version:
                 return None
         return Kept(version.decode(), None if how == b"same" else body, fresh / 1000, usable / 1000, float(seconds))
-
-
-async def _all(operations: Sequence[Awaitable[R]]) -> list[R]:
-    """Wait for all, and raise the first error when every one has ended."""
-    answers = await asyncio.gather(*operations, return_exceptions=True)
-    for answer in answers:
-        if isinstance(answer, BaseException):
-            raise answer
-    return answers  # type: ignore[return-value]  # there is no exception among them
 
 
 def _ms(seconds: float) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, TypeAlias
 
 from redis.asyncio.cluster import RedisCluster
@@ -107,18 +107,45 @@ class Pipeline:
         """
         return await self._send(("EVALSHA", script.digest, 1, key, *words), script, started)
 
+    async def run_each(self, script: Script, calls: Iterable[tuple[Word, ...]]) -> list[Any]:
+        """Run a script on several keys, and return its answers when there are all.
+
+        They are in the queue before this is first suspended: they travel with whatever else is asked in this turn.
+
+        Args:
+            script: which.
+            calls: the key, then the arguments, of each.
+
+        Raises:
+            StoreUnavailableError, StoreRefusedError: the first answer that is missing.
+        """
+        asked = [self._ask(("EVALSHA", script.digest, 1, *words), script) for words in calls]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+        return answers
+
+    def _ask(self, words: tuple[Word, ...], script: Script) -> asyncio.Future[Any]:
+        try:
+            return self._send(words, script, None)
+        except StoreUnavailableError as error:  # the others are asked all the same
+            refused = self._loop.create_future()
+            refused.set_exception(error)
+            return refused
+
     async def command(self, *words: Word, started: float | None = None) -> Any:
         """Run a plain command that reads, and return its answer. See ``run``."""
         return await self._send(words, None, started)
 
-    async def _send(self, words: tuple[Word, ...], script: Script | None, started: float | None) -> Any:
+    def _send(self, words: tuple[Word, ...], script: Script | None, started: float | None) -> asyncio.Future[Any]:
         if self._is_closed:
             raise StoreUnavailableError(_CLOSED)
         now = clock.now()
         started = now if started is None else started
         self._breaker.admit()
         self.operations += 1
-        answer = self._loop.create_future()
+        answer: asyncio.Future[Any] = self._loop.create_future()
         operation = Operation(words, script, started, max(started + self._timeout_seconds, now), answer)
         self._queue.append(operation)
         self._outstanding.append(operation)
@@ -127,7 +154,7 @@ class Pipeline:
             self._loop.call_soon(self._flush)
         if self._watch is None:
             self._look_at(operation.deadline)
-        return await answer
+        return answer
 
     async def close(self) -> None:
         """End what is on its way, without an answer, and send nothing more."""

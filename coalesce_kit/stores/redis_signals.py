@@ -106,7 +106,8 @@ class RedisSignals:
                 self._was_refused = True
                 pause = LONGEST_PAUSE_SECONDS
             except Exception as error:  # whatever broke it, without it nobody is woken: it is made again
-                logger.info("store_subscription_lost", extra={"error": f"{type(error).__name__}: {error}"})
+                level = logging.INFO if self.audience.is_connected else logging.DEBUG  # said once, not at every attempt
+                logger.log(level, "store_subscription_lost", extra={"error": f"{type(error).__name__}: {error}"})
             finally:
                 for ear in ears:
                     await ear.close()

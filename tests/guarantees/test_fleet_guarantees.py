@@ -116,6 +116,23 @@ async def test_g07_local_results_are_not_trusted_longer_than_their_subscription(
     assert await task == "new"
 
 
+async def test_g07_a_fetch_in_the_air_is_not_joined_longer_than_its_subscription(world):
+    """A process that hears nothing lets nobody join a fetch that began longer than coherence_seconds ago."""
+    first, second = world.start(2, ttl=1000, coherence_seconds=2)
+    (early,) = start(second.odds("nba"))
+    await turns(LONG)
+    second.wire.deaf = True
+    await first.odds.invalidate("nba")
+    await asyncio.sleep(1.9)
+    (joins,) = start(second.odds("nba"))
+    await asyncio.sleep(2.0)
+    (late,) = start(second.odds("nba"))
+    await turns(LONG)
+    world.origin.answer("old")
+    world.origin.answer("new")
+    assert [await task for task in (early, joins, late)] == ["old", "old", "new"]
+
+
 async def test_g07_tags_reach_the_store(world):
     """What has a tag that was invalidated anywhere is not read from the store by anybody."""
     first, second = world.start(2, tags=("sport",))

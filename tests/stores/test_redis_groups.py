@@ -13,6 +13,7 @@ from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.sentinel import Sentinel
 
 from coalesce_kit.store_port import Connected, Dropped, Lost, Published
+from coalesce_kit.stores import redis_connections, redis_pipeline, redis_signals
 from coalesce_kit.stores.redis import RedisStore
 from coalesce_kit.testing.store_contract import LeaseStoreContract
 from tests.stores.servers import BINARIES, free_port, running, running_cluster, running_sentinel
@@ -20,6 +21,14 @@ from tests.stores.servers import BINARIES, free_port, running, running_cluster, 
 pytestmark = pytest.mark.heavy("redis")
 
 PATIENT = 5.0  # seconds: a busy machine is no outage
+
+
+@pytest.fixture(autouse=True)
+def patient_connections(monkeypatch):
+    """A handshake of TLS takes its time on a busy machine, too."""
+    for module in (redis_connections, redis_pipeline, redis_signals):
+        monkeypatch.setattr(module, "CONNECT_TIMEOUT_SECONDS", PATIENT)
+
 
 KINDS = pytest.fixture(scope="module", params=BINARIES or [None])
 

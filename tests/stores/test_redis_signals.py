@@ -195,6 +195,21 @@ async def test_what_cannot_be_opened_is_tried_again(error):
     await signals.close()
 
 
+async def test_a_loss_is_said_once(caplog):
+    """However often it is tried to open it again."""
+    place = Place()
+    signals = open_signals(Endpoint(place))
+    stream = signals.audience.join(math.inf)
+    await take(stream, 2)
+    with caplog.at_level(logging.INFO, logger="coalesce_kit"):
+        place.refuses = exceptions.ConnectionError("refused")
+        place.come.put_nowait(exceptions.ConnectionError("closed"))
+        await asyncio.sleep(60)
+    (record,) = caplog.records
+    assert (record.message, record.error) == ("store_subscription_lost", "ConnectionError: closed")
+    await signals.close()
+
+
 async def test_a_missing_permission_is_said_once(caplog):
     """Who may not subscribe is told so once, however often it is tried."""
     endpoint = Endpoint(Place(refuses=exceptions.NoPermissionError("no channels")))

@@ -8,7 +8,8 @@ import functools
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+import typing
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, NamedTuple, Optional, TypedDict, TypeVar, Union
@@ -276,3 +277,25 @@ def test_functions_in_metadata_show_no_address():
     """A validator is its name."""
     assert "0x" not in Shape().of(Validated)
     assert "0x" not in Shape().of(Generic[T])
+
+
+def test_parameters_in_lists_are_looked_at():
+    """Those of a callable are a list of annotations."""
+    one, other = (fingerprint(Callable[[parameter], None], coded_by="x") for parameter in (int, str))
+    assert one != other
+    assert one == fingerprint(Callable[[int], None], coded_by="x")
+
+
+def test_dicts_in_metadata_are_written_in_one_order():
+    """Whatever order they were made in."""
+    one, other = ({"a": 1, "b": {2}}, {"b": {2}, "a": 1})
+    assert fingerprint(Annotated[int, one], coded_by="x") == fingerprint(Annotated[int, other], coded_by="x")
+    assert fingerprint(Annotated[int, one], coded_by="x") != fingerprint(Annotated[int, {"a": 2}], coded_by="x")
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="there is no `type` statement")
+def test_an_alias_says_what_it_stands_for():
+    """A `type` statement's name is nothing to the bytes."""
+    alias = typing.TypeAliasType("Ids", list[int])
+    assert fingerprint(alias, coded_by="x") == fingerprint(typing.TypeAliasType("Ids", list[int]), coded_by="x")
+    assert fingerprint(alias, coded_by="x") != fingerprint(typing.TypeAliasType("Ids", list[str]), coded_by="x")

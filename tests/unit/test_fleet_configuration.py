@@ -10,6 +10,7 @@ import pytest
 
 import coalesce_kit
 from coalesce_kit import ConfigurationError, DistributedCoalescer, KeyDerivationError, RequestCoalescer, coalesced
+from coalesce_kit.decorators.workings import WORKINGS
 from coalesce_kit.stores.memory import MemoryServer, MemoryStore
 from tests.fakes import Origin, start, turns
 
@@ -27,15 +28,38 @@ def test_a_function_that_does_not_say_what_it_returns_is_refused(fleet):
         async def odds(league: str): ...
 
 
+class Pickling:
+    def encode(self, value: Any, /) -> bytes:
+        return pickle.dumps(value)
+
+    def decode(self, body: bytes, /) -> Any:
+        return pickle.loads(body)
+
+
+class Second(Pickling):
+    fingerprint = "pickle, second version"
+
+
+def records(codec: Any, returns: Any) -> str:
+    """What the store calls a key of a function with this codec and return type."""
+
+    async def odds(league: str): ...
+
+    odds.__annotations__["return"] = returns
+    shared = coalesced(backend=DistributedCoalescer(MemoryStore(), codec=codec), ttl=30, name="odds")(odds)
+    sharing = getattr(shared, WORKINGS)._sharing
+    return sharing.record_of("nba")
+
+
+def test_releases_with_different_codecs_do_not_share_records():
+    """Neither reads nor overwrites what the other wrote: another codec, another version of it, another type."""
+    asked = [(None, str), (Pickling(), str), (Second(), str), (Pickling(), list[str]), (Pickling(), "Unknown")]
+    assert len({records(codec, returns) for codec, returns in asked}) == len(asked)
+    assert records(Pickling(), str) == records(Pickling(), str)
+
+
 def test_a_codec_takes_the_annotations_place():
     """With a codec any function can be shared."""
-
-    class Pickling:
-        def encode(self, value: Any, /) -> bytes:
-            return pickle.dumps(value)
-
-        def decode(self, body: bytes, /) -> Any:
-            return pickle.loads(body)
 
     @coalesced(backend=DistributedCoalescer(MemoryStore(), codec=Pickling()), ttl=30, name="odds")
     async def odds(league: str): ...

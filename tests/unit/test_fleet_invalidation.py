@@ -314,3 +314,124 @@ async def test_too_many_owed_become_one(world, monkeypatch):
     await fetched(world, first, "new", league="nfl")
     await turns(LONG)
     assert await fetched(world, second, "new") == "new"
+
+
+async def test_a_burst_is_sent_together(world, monkeypatch):
+    """What is invalidated in one turn of the loop makes a handful of questions, and each is told of."""
+    first, _ = world.start(2)
+    await world.primed("old", first)
+    sizes, invalidate = [], first.store.invalidate
+
+    async def counted(records):
+        sizes.append(len(records))
+        await invalidate(records)
+
+    monkeypatch.setattr(first.store, "invalidate", counted)
+    tellings = [first.odds.invalidate(f"league {number}") for number in range(600)]
+    assert {(await telling).told for telling in tellings} == {True}
+    assert sizes == [256, 256, 88]
+    assert first.fleet.invalidations_pending == 0
+
+
+async def test_a_name_is_told_once_however_often_it_was_invalidated(world):
+    """What was invalidated many times before the store was told waits once, and everybody who asked knows."""
+    first, _ = world.start(2)
+    await world.primed("old", first)
+    first.wire.asked.clear()
+    tellings = [first.odds.invalidate("nba") for _ in range(50)]
+    assert first.fleet.invalidations_pending == 1
+    assert {(await telling).told for telling in tellings} == {True}
+    assert first.wire.asked == ["invalidate"]
+
+
+async def test_what_is_on_its_way_counts(world, monkeypatch):
+    """The bound is of what waits and of what is on its way together; beyond it everything waits as one."""
+    monkeypatch.setattr("coalesce_kit.backends.owed.MOST_OWED", 3)
+    first, second = world.start(2)
+    await world.primed("old", first, second)
+    first.wire.held.add("invalidate")
+    for league in "abc":
+        first.odds.invalidate(league)
+    await turns(LONG)
+    later = [first.odds.invalidate(league) for league in "defghijkl"]
+    assert first.fleet.invalidations_pending == 4
+    first.wire.let_go()
+    assert {(await telling).told for telling in later} == {True}
+    await turns(LONG)
+    assert await fetched(world, second, "new") == "new"
+
+
+async def test_a_value_primed_before_its_tag_was_invalidated_is_put_nowhere(world):
+    """In whatever order the store is told: an invalidation after ``prime`` wins."""
+    first, second = world.start(2, tags=("sport",))
+    await world.primed("x", first, second, league="warm up")
+    first.wire.held.add("acquire")
+    first.odds.prime("made", "nba")
+    await turns(LONG)
+    first.fleet.invalidate_tags(["sport"])
+    await turns(LONG)
+    first.wire.let_go()
+    await turns(LONG)
+    assert await fetched(world, second, "new") == "new"
+
+
+async def test_a_value_that_could_not_be_put_in_place_is_not_later(world):
+    """What was primed while the store was away is not put over what others did meanwhile."""
+    first, second = world.start(2)
+    await world.primed("old", first, second)
+    first.wire.is_cut = True
+    first.odds.prime("made", "nba")
+    await turns(LONG)
+    await second.odds.invalidate("nba")
+    first.wire.is_cut = False
+    await fetched(world, first, "x", league="nfl")
+    await turns(LONG)
+    assert await fetched(world, second, "new") == "new"
+
+
+@pytest.mark.parametrize("how", ["tag", "function"])
+async def test_strict_never_serves_what_lost_a_tag(world, how):
+    """In strict mode a process that has heard nothing sees that a tag was invalidated, the function's own included."""
+    first, second = world.start(2, consistency="strict", tags=("sport",))
+    await world.primed("old", first, second)
+    second.wire.deaf = True
+    if how == "tag":
+        await first.fleet.invalidate_tags(["sport"]).wait()
+    else:
+        await first.odds.invalidate_all()
+    assert await fetched(world, second, "new") == "new"
+    assert await fetched(world, first, "never") == "new"
+
+
+async def test_strict_sees_tags_that_only_another_release_has(world):
+    """A result dies by the tags with which it was fetched, whatever those of the function are here."""
+    (first,) = world.start(1, consistency="strict", tags=("sport",))
+    (second,) = world.start(1, consistency="strict")
+    await world.primed("old", first)
+    assert await fetched(world, second, "never") == "old"
+    second.wire.deaf = True
+    await first.fleet.invalidate_tags(["sport"]).wait()
+    assert await fetched(world, second, "new") == "new"
+
+
+async def test_strict_asks_for_the_tags_along_with_the_record(world):
+    """Both questions are sent together, and those for the tags once for all calls of a turn of the loop."""
+    (only,) = world.start(1, consistency="strict")
+    for league in ("nba", "nfl"):
+        await world.primed("1", only, league=league)
+    only.wire.asked.clear()
+    only.wire.held |= {"acquire", "tag_versions"}
+    tasks = start(only.odds("nba"), only.odds("nfl"))
+    await turns(LONG)
+    assert sorted(only.wire.asked) == ["acquire", "acquire", "tag_versions"]
+    only.wire.let_go()
+    assert await outcomes(tasks) == ["1", "1"]
+
+
+async def test_strict_answers_without_the_store_when_the_tags_cannot_be_asked(world):
+    """A call whose tags the store does not tell is answered by the function, and nothing is shared."""
+    (only,) = world.start(1, consistency="strict")
+    await world.primed("1", only)
+    only.wire.lost_questions += ["tag_versions"]
+    assert await fetched(world, only, "2") == "2"
+    assert await fetched(world, only, "never") == "1"

@@ -120,3 +120,60 @@ async def test_a_waiter_out_of_time_is_given_the_stale_value(world):
     assert asyncio.get_running_loop().time() - began == pytest.approx(5)
     world.origin.answer("new")
     assert await outcomes(tasks) == ["new"]
+
+
+PATIENT = CachePolicy(ttl=10, stale_while_revalidate=100, stale_wait_seconds=1)
+
+
+@pytest.mark.parametrize("consistency", ["announced", "strict"])
+async def test_a_stale_value_of_the_store_is_given_after_the_wait(world, consistency):
+    """A process that has nothing waits ``stale_wait_seconds`` for a new value, then gives the store's stale one."""
+    first, second = world.start(2, policy=PATIENT, consistency=consistency)
+    await world.primed("old", first)
+    await asyncio.sleep(15)
+    began = asyncio.get_running_loop().time()
+    tasks = start(*(second.odds("nba") for _ in range(3)))
+    assert await outcomes(tasks) == ["old"] * 3
+    assert asyncio.get_running_loop().time() - began == pytest.approx(1.0)
+    assert second.numbers.stale_after_wait == 3
+    world.origin.answer("new")
+    await turns(LONG)
+    assert await second.odds("nba") == await first.odds("nba") == "new"
+    assert len(world.origin.calls) == 2
+
+
+async def test_a_stale_value_is_given_after_the_wait_while_another_process_replaces_it(world):
+    """Who waits for another process's fetch waits no longer for it; and who gets the new value in time gets that."""
+    first, second, third = world.start(3, policy=PATIENT)
+    await world.primed("old", first)
+    await asyncio.sleep(15)
+    tasks = start(first.odds("nba"), second.odds("nba"))
+    assert await outcomes(tasks) == ["old", "old"]
+    late = start(third.odds("nba"))
+    await asyncio.sleep(0.5)
+    world.origin.answer("new")
+    assert await outcomes(late) == ["new"]
+    assert third.numbers.stale_after_wait == 0
+    assert len(world.origin.calls) == 2
+
+
+async def test_without_a_stale_value_nobody_is_given_one(world):
+    """Where the store has nothing, a caller waits for its fetch as long as that takes, and takes it along."""
+    (only,) = world.start(1, policy=PATIENT)
+    (task,) = start(only.odds("nba"))
+    await asyncio.sleep(4)
+    assert not task.done()
+    task.cancel()
+    await outcomes([task])
+    await turns(LONG)
+    assert world.origin.working == 0
+
+
+async def test_a_fetch_that_times_out_itself_is_no_end_of_the_wait(world):
+    """A TimeoutError of the function is the function's."""
+    (only,) = world.start(1, policy=PATIENT)
+    (task,) = start(only.odds("nba"))
+    await turns(LONG)
+    world.origin.fail(TimeoutError("slow"))
+    with pytest.raises(TimeoutError, match="slow"):
+        await task

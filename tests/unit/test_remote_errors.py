@@ -201,3 +201,15 @@ def test_bytes_that_tell_of_no_failure_are_refused(body):
     except ValueError:
         return
     assert isinstance(error, RemoteFetchError)
+
+
+class Several(ExceptionGroup):
+    """Cannot be made of other arguments than its own."""
+
+
+def test_an_error_that_its_class_refuses_to_be_is_a_remote_one():
+    """Bytes may name a declared class and hold arguments of which there can be none of it."""
+    name = f"{Several.__module__}.{Several.__qualname__}"
+    told = {"type": name, "origin": "host:17", "kin": [name], "args": ["list", []], "attributes": ["dict", []]}
+    error = decode_error(json.dumps(told).encode(), declared=[Several])
+    assert (type(error), error.type_name) == (RemoteFetchError, name)

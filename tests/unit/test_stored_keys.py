@@ -286,3 +286,19 @@ class Extra(pydantic.BaseModel):
 def test_undeclared_fields_of_a_model_count():
     """As in process."""
     assert stored(VALUE, Extra(a=1)) != stored(VALUE, Extra(a=2))
+
+
+def test_a_default_that_has_no_text_is_written_by_its_presence():
+    """There is one such object in each process, and it means the same."""
+
+    class Odd:
+        __hash__ = None
+
+    default = Odd()
+
+    async def function(value=default): ...
+
+    key = ByHand(function, name="f", key="x:{value}")
+    assert stored(key) == stored(key)
+    with pytest.raises(KeyDerivationError):
+        stored(key, Odd())
