@@ -8,13 +8,16 @@ from typing import Any
 
 from . import subjects
 from .children import HANGS, Child, SubjectError
-from .environment import describe
+from .environment import describe, side_by_side
 from .probes import QUESTIONS, TRAITS
+from .progress import Progress
 from .report import environment_lines
 from .subjects import OURS
 
 _PATIENCE_SECONDS = 12.0
-_AT_ONCE = 2
+
+_found: dict[tuple[str, str, str], Any] = {}
+"""What was seen so far, by subject, style and question: the same is not tried twice in one run."""
 
 
 async def tried(name: str, style: str, questions: Sequence[str]) -> dict[str, Any]:
@@ -22,8 +25,8 @@ async def tried(name: str, style: str, questions: Sequence[str]) -> dict[str, An
 
     ``None`` stands for what the subject does not offer.
     """
-    seen: dict[str, Any] = {}
-    left = list(questions)
+    seen = {one: _found[name, style, one] for one in questions if (name, style, one) in _found}
+    left = [one for one in questions if one not in seen]
     while left:
         try:
             async with Child(
@@ -35,6 +38,7 @@ async def tried(name: str, style: str, questions: Sequence[str]) -> dict[str, An
         except SubjectError as error:
             says = str(error) if str(error) == HANGS else str(error)[:60]
             seen[left.pop(0)] = {"well": False, "says": says}
+    _found.update({(name, style, question): one for question, one in seen.items()})
     return seen
 
 
@@ -47,6 +51,17 @@ async def traits(name: str, style: str) -> str:
     )
 
 
+async def traits_of(everybody: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """Return the traits of several subjects and styles, tried side by side."""
+    turn = asyncio.Semaphore(side_by_side())
+
+    async def one(name: str, style: str) -> tuple[tuple[str, str], str]:
+        async with turn:
+            return (name, style), await traits(name, style)
+
+    return dict(await asyncio.gather(*(one(*subject) for subject in everybody)))
+
+
 async def answer(rivals: Sequence[str] | None, *, quick: bool) -> dict[str, Any]:
     """Try every question on every subject."""
     cards, missing = subjects.rivals(rivals)
@@ -55,14 +70,15 @@ async def answer(rivals: Sequence[str] | None, *, quick: bool) -> dict[str, Any]
     ours = subjects.card(OURS)
     everybody = [(OURS, ours.label, next(iter(ours.styles)))]
     everybody += [(one.name, one.label, style) for one in cards for style in one.styles]
-    turn = asyncio.Semaphore(_AT_ONCE)
+    turn = asyncio.Semaphore(side_by_side())
+    progress = Progress(len(everybody))
 
     async def one(name: str, label: str, style: str) -> dict[str, Any]:
         async with turn:
             seen = await tried(name, style, list(QUESTIONS))
         well = sum(bool(answer and answer["well"]) for answer in seen.values())
         of = sum(answer is not None for answer in seen.values())
-        print(f"  {label}, {style}: {well} of {of} as wanted", flush=True)
+        progress.did(f"{label}, {style}: {well} of {of} as wanted")
         return {"subject": label, "style": style, "as wanted": well, "tried": of, "seen": seen}
 
     found = await asyncio.gather(*(one(*subject) for subject in everybody))
@@ -97,8 +113,3 @@ def cells(found: Iterable[dict[str, Any]], question: str) -> list[str]:
         seen = subject["seen"].get(question)
         texts.append("-" if seen is None else f"{'+' if seen['well'] else 'x'} {seen['says']}")
     return texts
-
-
-def run(rivals: Sequence[str] | None, *, quick: bool) -> dict[str, Any]:
-    """Answer the question, from a program without a loop."""
-    return asyncio.run(answer(rivals, quick=quick))

@@ -7,6 +7,7 @@ hangs or dies is a line in a table.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
@@ -20,6 +21,8 @@ SEARCHED = str(ROOT)
 """Where a child finds what it runs."""
 
 HANGS = "hangs"
+
+_ENDING_SECONDS = 5.0
 
 Answer: TypeAlias = Callable[[str], Awaitable[object]]
 
@@ -94,15 +97,21 @@ class Child:
     async def _last_words(self) -> str:
         assert self._process is not None
         assert self._process.stderr is not None
-        lines = (await self._process.stderr.read()).decode(errors="replace").strip().splitlines()
+        try:
+            said = await asyncio.wait_for(self._process.stderr.read(), _ENDING_SECONDS)
+        except TimeoutError:
+            return "without a word"
+        lines = said.decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else f"exit code {await self._process.wait()}"
 
     async def _end(self) -> None:
         assert self._process is not None
         if self._process.returncode is None:
             self._process.kill()
-        # stderr is read to its end: a full pipe must not keep the process from being reaped
-        await self._process.communicate()
+        # stderr is read to its end, so that a full pipe does not keep the process from being reaped; but not for ever,
+        # as what it started itself may hold the other end
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._process.communicate(), _ENDING_SECONDS)
 
 
 def answering(make: Callable[[Any], Callable[[str], object]]) -> None:

@@ -25,6 +25,11 @@ def last_core() -> int | None:
     return max(os.sched_getaffinity(0))
 
 
+def side_by_side() -> int:
+    """Return how many subjects are run at once where no CPU time is compared: a core for each, two at most."""
+    return min(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
 def pin(core: int | None = None) -> None:
     """Bind this process to one core, the last one without: so both sides of a comparison run on the same."""
     chosen = last_core() if core is None else core
@@ -32,13 +37,16 @@ def pin(core: int | None = None) -> None:
         os.sched_setaffinity(0, {chosen})
 
 
-def describe(distributions: Iterable[str] = ()) -> dict[str, object]:
+def describe(
+    distributions: Iterable[str] = (), *, pinned: str | None = None, clock: str = "real time"
+) -> dict[str, object]:
     """Return what a reader needs in order to judge the numbers.
 
     Args:
         distributions: the packages whose versions stand beside Python's.
+        pinned: what is bound to which core, where the system can do that.
+        clock: what times are taken by.
     """
-    core = last_core()
     cores = os.cpu_count()
     load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
     return {
@@ -48,8 +56,9 @@ def describe(distributions: Iterable[str] = ()) -> dict[str, object]:
         "processor": _processor(),
         "cores": cores,
         "load at start": load,
-        "pinned": "no" if core is None else "both sides on one core",
-        "clock": "CPU time of the process",
+        "pinned": "no" if pinned is None or last_core() is None else pinned,
+        "collector": "on, unless a row says off",
+        "clock": clock,
         "versions": {
             "coalesce-kit": coalesce_kit.__version__,
             **{name: version_of(name) for name in ("uvloop", *distributions) if name},

@@ -10,6 +10,7 @@ cent. Time is the process's CPU time: what other programs do meanwhile is not co
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import os
 import statistics
@@ -18,7 +19,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .children import ROOT, Child, SubjectError
+from .children import HANGS, ROOT, Child, SubjectError
+
+_PATIENCE_SECONDS = 20.0
+"""How long a side may take to be ready, or over one round, before it counts as hanging."""
+
+_LARGE = 5_000
+"""A side of more callers or keys than these is given more time."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +57,18 @@ class Effort:
     rounds: int
     warm_up: int = 2
 
+    @property
+    def seconds(self) -> float:
+        """About how long that takes."""
+        return self.launches * (1.0 + 0.06 * (self.rounds + self.warm_up))
 
-FULL = Effort(launches=3, rounds=15)
-BRIEF = Effort(launches=1, rounds=9)
+
+FULL = Effort(launches=3, rounds=9)
+BRIEF = Effort(launches=1, rounds=9, warm_up=1)
 """For rows that inform and on which no budget depends."""
 
-QUICK = Effort(launches=1, rounds=5)
-ONCE = Effort(launches=3, rounds=1, warm_up=0)
+QUICK = Effort(launches=1, rounds=5, warm_up=1)
+ONCE = Effort(launches=2, rounds=1, warm_up=0)
 """For what can be measured only once in the life of a process: memory."""
 
 
@@ -100,7 +112,8 @@ async def compare(left: Side, right: Side, effort: Effort) -> Comparison:
     lefts: list[float] = []
     rights: list[float] = []
     for launch in range(effort.launches):
-        async with worker(left, effort) as one, worker(right, effort) as other:
+        async with contextlib.AsyncExitStack() as stack:
+            one, other = await _both(stack, worker(left, effort), worker(right, effort))
             for number in range(effort.rounds):
                 if (launch + number) % 2:  # neither side always runs on what the other left in the caches
                     rights.append(await other.ask("round"))
@@ -112,9 +125,20 @@ async def compare(left: Side, right: Side, effort: Effort) -> Comparison:
     return Comparison(ratios, statistics.median(lefts), statistics.median(rights))
 
 
+async def _both(stack: contextlib.AsyncExitStack, *children: Child) -> Sequence[Child]:
+    """Start them side by side: nothing is measured before all are ready."""
+    started = await asyncio.gather(*map(stack.enter_async_context, children), return_exceptions=True)
+    for one in started:
+        if isinstance(one, BaseException):
+            raise one
+    return children
+
+
 def worker(side: Side, effort: Effort) -> Child:
     """Return a process that runs one side's rounds, one whenever it is asked to, and sleeps in between."""
-    return Child("benchmarks.worker", {**dataclasses.asdict(side), "warm_up": effort.warm_up}, patience_seconds=120)
+    patience = _PATIENCE_SECONDS * (5 if side.size > _LARGE else 1)
+    job = {**dataclasses.asdict(side), "warm_up": effort.warm_up}
+    return Child("benchmarks.worker", job, patience_seconds=patience)
 
 
 async def import_seconds(module: str, bytecode: Path) -> float:
@@ -140,7 +164,12 @@ async def import_seconds(module: str, bytecode: Path) -> float:
         cwd=ROOT,
         env=environment,
     )
-    output, _ = await process.communicate()
+    try:
+        output, _ = await asyncio.wait_for(process.communicate(), _PATIENCE_SECONDS)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        raise SubjectError(HANGS) from None
     if process.returncode:
         raise SubjectError("cannot be imported")
     return float(output.splitlines()[-1])

@@ -13,8 +13,9 @@ from typing import Any
 
 from . import behaviours, harness, subjects
 from .children import SubjectError
-from .environment import describe, has_uvloop
+from .environment import describe, has_uvloop, side_by_side
 from .harness import Comparison, Effort, Side, compare, import_seconds, quartiles
+from .progress import Progress
 from .report import environment_lines, text_table
 from .subjects import OURS, Card
 
@@ -35,6 +36,9 @@ COLUMNS = (
 )
 
 DECORATOR = "@coalesced"
+_A_CROWD = 50_000
+"""A row of more callers than these takes seconds for one round."""
+
 WATCHING = "watching"
 """The subject that is ours with somebody watching."""
 
@@ -119,6 +123,21 @@ MEASURES = (
     ),
     Measure(
         "method", "fresh hit, method", "hits_of_a_method", _dict("hits_of_a_method"), "hand-written dict", budget=1.45
+    ),
+    Measure(
+        "method",
+        "fresh hit, method, 3 parameters",
+        "hits_of_a_method_of_three",
+        _dict("hits_of_a_method_of_three"),
+        "hand-written dict",
+    ),
+    Measure(
+        "zipf",
+        "one hot key, 10⁴ kept",
+        "hits_of_one_among_many",
+        _dict("hits_of_one_among_many"),
+        "hand-written dict",
+        10_000,
     ),
     Measure("zipf", "Zipf over 10⁴ keys, all kept", "hits_of_many", _dict("hits_of_many"), "hand-written dict", 10_000),
     Measure("miss", "all misses, cache full", "misses", Side("bare_tasks", size=0), "create_task + await"),
@@ -258,34 +277,64 @@ GROUPS = (
 async def answer(groups: Sequence[str], rivals: Sequence[str] | None, *, quick: bool) -> dict[str, Any]:
     """Measure the groups of rows on ours and on rivals, printing each row when it is there."""
     cards, missing = subjects.rivals(rivals)
-    environment = describe(card.distribution for card in cards)
+    environment = describe(
+        (card.distribution for card in cards), pinned="both sides on one core", clock="CPU time of the process"
+    )
     print("\n".join(environment_lines(environment)), flush=True)
+    print("  finding out what each one does", flush=True)
+    does = await behaviours.traits_of(
+        [(OURS, DECORATOR), *((card.name, style) for card in cards for style in card.styles)]
+    )
+    forms = {*subjects.names_in(OURS, "KEY_FORMS"), *subjects.names_in(OURS, "FEATURES")}
+    does.update({(OURS, form): does[OURS, DECORATOR] for form in forms})
     wanted = {"crowd", *groups} if "waiter" in groups else set(groups)
-    does = await behaviours.traits(OURS, DECORATOR)
-    traited = {DECORATOR, *subjects.names_in(OURS, "KEY_FORMS"), *subjects.names_in(OURS, "FEATURES")}
+    asked = [(row, None) for row in our_rows()]
+    asked += [(row, card.label) for card in cards for row in rival_rows(card)]
+    found = await measured([row for row, _ in asked if row.group in wanted], quick=quick)
     rows = [
-        {**await measure(row, effort_of(row, quick=quick)), "does": does if row.left.style in traited else None}
-        for row in our_rows()
+        {**found[row], "does": does.get((row.left.subject, row.left.style)), **({"rival": label} if label else {})}
+        for row, label in asked
         if row.group in wanted
     ]
     if "import" in wanted:
-        rows += [await import_row("coalesce_kit", quick=quick)]
-    for card in cards:
-        by_style = {style: await behaviours.traits(card.name, style) for style in card.styles}
-        for row in rival_rows(card):
-            if row.group in wanted:
-                found = await measure(row, effort_of(row, quick=quick))
-                rows.append({**found, "does": by_style[row.left.style], "rival": card.label})
+        rows.append(await import_row("coalesce_kit", quick=quick))
     print("\n" + text_table(rows, COLUMNS))
     return {"question": "overhead", "quick": quick, "environment": environment, "not installed": missing, "rows": rows}
+
+
+async def measured(rows: Sequence[Row], *, quick: bool) -> dict[Row, dict[str, Any]]:
+    """Measure rows one after the other, printing each; those that take bytes and not time, side by side."""
+    progress = Progress(sum(seconds_of(row, quick=quick) for row in rows))
+    turn = asyncio.Semaphore(side_by_side())  # of rows of bytes; no time is taken of them
+
+    async def one(row: Row) -> dict[str, Any]:
+        async with turn:
+            found = await measure(row, effort_of(row, quick=quick))
+        gc = "" if row.unit == "bytes" else f", gc {found['gc']}"
+        ratio = found["verdict"] if found["ratio"] is None else f"{found['ratio']:.2f} x {row.against}"
+        what = f"{row.row}; {row.subject}; {row.left.loop}{gc}: {ratio}"
+        progress.did(what, seconds_of(row, quick=quick))
+        return found
+
+    weighed = [row for row in rows if row.unit == "bytes"]
+    results = {row: await one(row) for row in rows if row.unit != "bytes"}
+    return results | dict(zip(weighed, await asyncio.gather(*map(one, weighed)), strict=True))
+
+
+def seconds_of(row: Row, *, quick: bool) -> float:
+    """Return about how long a row takes."""
+    effort = effort_of(row, quick=quick)
+    if row.unit == "bytes":
+        return effort.seconds / side_by_side()
+    return effort.seconds + (effort.rounds * 2.0 if row.left.size > _A_CROWD else 0.0)
 
 
 def effort_of(row: Row, *, quick: bool) -> Effort:
     """Return how much is run for one row."""
     if row.unit == "bytes":
         return harness.ONCE if not quick else dataclasses.replace(harness.ONCE, launches=1)
-    if row.left.size > 10_000:  # a round of 100 000 takes seconds, and is its own average
-        return Effort(launches=1, rounds=1 if quick else 5, warm_up=1)
+    if row.left.size > _A_CROWD:  # a round of 100 000 takes seconds, and is its own average
+        return Effort(launches=1, rounds=1 if quick else 3, warm_up=1)
     if quick:
         return harness.QUICK
     return harness.FULL if row.budget is not None else harness.BRIEF
@@ -299,16 +348,13 @@ async def measure(row: Row, effort: Effort) -> dict[str, Any]:
         said = verdict(found.ratio, row.budget)
     except SubjectError as failure:
         said = str(failure)
-    gc = "on" if row.left.gc else "off"
-    shown = f"{found.ratio:.2f} x {row.against}" if found is not None else said
-    print(f"  {row.row}; {row.subject}; {row.left.loop}, gc {gc}: {shown}", flush=True)
     scale = 1e6 if row.unit == "µs" else 1.0
     return {
         "group": row.group,
         "row": row.row,
         "subject": row.subject,
         "loop": row.left.loop,
-        "gc": gc,
+        "gc": "on" if row.left.gc else "off",
         "ratio": found.ratio if found is not None else None,
         "from": found.low if found is not None else None,
         "to": found.high if found is not None else None,
@@ -357,8 +403,3 @@ def verdict(ratio: float, budget: float | None) -> str | None:
     if budget is None:
         return None
     return "pass" if ratio <= budget else "short"
-
-
-def run(groups: Sequence[str], rivals: Sequence[str] | None, *, quick: bool) -> dict[str, Any]:
-    """Answer the question, from a program without a loop."""
-    return asyncio.run(answer(groups, rivals, quick=quick))

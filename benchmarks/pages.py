@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from . import behaviours, check, distributed, overhead, service, stampede, zipf
+from . import behaviours, check, distributed, fleets, losses, overhead, service, stampede, zipf
 from .plots import BADLY, NEITHER, WELL, Bar, bars, lines, matrix
-from .report import environment_lines, markdown_table, write_json
+from .report import NOT_OFFERED, environment_lines, markdown_table, read_json, write_json
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -36,7 +36,15 @@ def keep(answer: Answer, folder: Path = RESULTS) -> list[Path]:
         lines_.append(f"- not installed: {', '.join(answer['not installed'])}")
     lines_ += ["", *(f"![{plot.stem}]({plot.name})\n" for plot in plots), body, ""]
     page.write_text("\n".join(lines_), encoding="utf-8")
-    return [json_file, page, *plots]
+    lost = folder / losses.PAGE
+    lost.write_text(losses.page(folder), encoding="utf-8")
+    return [json_file, page, lost, *plots]
+
+
+def redraw(folder: Path) -> list[Path]:
+    """Write all pages and plots of a folder anew from the answers kept there; return what was written."""
+    kept = (read_json(folder / f"{question}.json") for question in _PAGES)
+    return [path for answer in kept if answer for path in keep(answer, folder)]
 
 
 def _overhead(answer: Answer, folder: Path) -> tuple[str, list[Path]]:
@@ -71,7 +79,8 @@ def _bar(row: Mapping[str, Any]) -> Bar:
     ours = "rival" not in row
     label = row["subject"] if not ours else f"{_OURS}, {row['subject']}"
     if row["ratio"] is None:
-        return Bar(label, None, str(row["verdict"]), ours=ours)
+        said = "not offered" if row["verdict"] == NOT_OFFERED else str(row["verdict"])
+        return Bar(label, None, said, ours=ours)
     note = f"{row['ratio']:.2f}   ({row['takes']:.2f} {row['unit']}; does {row.get('does') or '-'})"
     return Bar(label, row["ratio"], note, (row["from"], row["to"]), ours)
 
@@ -82,7 +91,7 @@ def _stampede(answer: Answer, folder: Path) -> tuple[str, list[Path]]:
     for row in answer["rows"]:
         cells.setdefault(row["subject"], {})[row["scenario"]] = row
     rows = [
-        (_named(subject), [_harm(found.get(scenario, {})) for scenario in scenarios])
+        (_starred(_named(subject)), [_harm(found.get(scenario, {})) for scenario in scenarios])
         for subject, found in cells.items()
     ]
     path = folder / "stampede.svg"
@@ -90,9 +99,11 @@ def _stampede(answer: Answer, folder: Path) -> tuple[str, list[Path]]:
     matrix(
         path,
         "Who got hurt in a stampede",
-        "innocent callers who failed, or 'n×' origin calls where nobody did",
+        "Innocent callers who failed; where nobody did, how often the origin was called (n×). * set as near to our "
+        "semantics as it goes",
         heads,
         rows,
+        ours=_OURS,
     )
     parts = [
         DOES,
@@ -115,8 +126,12 @@ def _harm(row: Mapping[str, Any]) -> tuple[str, str]:
     return f"{row['origin calls']}×", NEITHER if many else WELL
 
 
+def _starred(subject: str) -> str:
+    return subject.removesuffix(", documented").replace(", our semantics", " *")
+
+
 def _named(subject: str) -> str:
-    return f"{_OURS}, {subject}" if subject in ("@coalesced", "RequestCoalescer") else subject
+    return _OURS if subject == "@coalesced" else subject
 
 
 def _zipf(answer: Answer, folder: Path) -> tuple[str, list[Path]]:
@@ -126,7 +141,7 @@ def _zipf(answer: Answer, folder: Path) -> tuple[str, list[Path]]:
         Bar(
             f"{row['subject']}: {row['policy']}",
             row["waited %"],
-            f"{row['waited %']:.0f} %; p99 {row['p99 ms']:.0f} ms, "
+            f"{row['waited %']:.0f} %; {row['p99 ms']:.0f} ms, "
             f"{row['origin calls']} calls, {row['stale %']:.0f} % stale",
             ours=row["subject"] == _OURS,
         )
@@ -134,7 +149,7 @@ def _zipf(answer: Answer, folder: Path) -> tuple[str, list[Path]]:
     ]
     path = folder / "zipf.svg"
     subtitle = (
-        "simulated time, one workload; beside it the p99 of all callers, origin calls, answers older than the ttl"
+        "simulated time, one workload; beside it the p99 of all callers, origin calls, and answers older than the ttl"
     )
     bars(path, "How many callers had to wait", subtitle, found)
     workload = answer["workload"]
@@ -188,7 +203,11 @@ def _service(answer: Answer, folder: Path) -> tuple[str, list[Path]]:
         )
         bars(path, f"CPU time of one request, {loop}", subtitle, found, mark=1.0)
         plots.append(path)
-    return markdown_table(answer["rows"], service.COLUMNS), plots
+    said = (
+        "*rps*, *p50* and *p99* are of all requests, in real time; *cpu* is what the server took for one, and its "
+        "ratio is to the bare endpoint, burst by burst. All requests ask for one key that is kept."
+    )
+    return "\n\n".join([said, DOES, markdown_table(answer["rows"], service.COLUMNS)]), plots
 
 
 def _behaviours(answer: Answer, folder: Path) -> tuple[str, list[Path]]:
@@ -205,9 +224,11 @@ def _behaviours(answer: Answer, folder: Path) -> tuple[str, list[Path]]:
     matrix(
         path,
         "What happens when ...",
-        "+ as a caller would want, x not, - not offered; * set as near to ours as it can be",
+        "+ as a caller would want, x not, - not offered. * set as near to our semantics as it goes",
         heads,
         rows,
+        cell=18,
+        ours=_OURS,
     )
     table = [
         {
@@ -222,7 +243,9 @@ def _behaviours(answer: Answer, folder: Path) -> tuple[str, list[Path]]:
 
 def _check(answer: Answer, folder: Path) -> tuple[str, list[Path]]:
     del folder
-    return markdown_table(answer["rows"], check.COLUMNS), []
+    table = markdown_table(answer["rows"], check.COLUMNS)
+    reasons = check.reasons(answer["rows"])
+    return "\n".join([table, *(["", "Why rows fall short:", "", *reasons] if reasons else [])]), []
 
 
 def _distributed(answer: Answer, folder: Path) -> tuple[str, list[Path]]:
@@ -246,7 +269,9 @@ def _distributed(answer: Answer, folder: Path) -> tuple[str, list[Path]]:
         f"The origin takes {limits['origin seconds']:g} s; leases and locks last {limits['lease seconds']:g} s where"
         " they can be told. *commands*: sent by clients, as MONITOR sees them, without those in scripts. *successor*:"
         " from the death of the leader to the next origin call; the lock of cashews lasts as long as its result, so"
-        " that nobody succeeds. *hangs*: no answer in 30 s. Results of dogpile.cache are computed in threads."
+        " that nobody succeeds. *hangs*: no answer in 30 s. Results of dogpile.cache are computed in threads. Each"
+        f" rival has a pool of {fleets.POOL_CONNECTIONS} connections for which callers wait: with redis-py's default"
+        " pool, which refuses the hundred-and-first, they get errors. coalesce_kit opens at most three in a process."
     )
     parts = [said, ""]
     for scenario in dict.fromkeys(row["scenario"] for row in answer["rows"]):

@@ -1,19 +1,47 @@
-"""Plots as SVG, written by hand: bars, lines and matrices, each on a white ground of its own."""
+"""Plots as SVG, written by hand: bars, lines and matrices, narrow enough for a telephone, in light and in dark.
+
+The colours are in a style sheet that asks what the reader prefers; the ground is the plot's own, so that a page of the
+other kind does not swallow the letters.
+"""
 
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-OURS_COLOUR = "#d9480f"
-COLOURS = ("#1c7ed6", "#2f9e44", "#9c36b5", "#e8a500", "#0c8599", "#c2255c", "#5c940d", "#6741d9", "#868e96", "#a61e4d")
-WELL, BADLY, NEITHER = "#b2f2bb", "#ffc9c9", "#f1f3f5"
+WELL, BADLY, NEITHER = "well", "badly", "neither"
+"""What a cell of a matrix is: the name of its colours."""
 
-_WIDTH = 860
-_FONT = "font-family='system-ui, -apple-system, Segoe UI, Helvetica, Arial, sans-serif'"
+_WIDTH = 480
+_EDGE = 16
+_LIGHT = {
+    "ground": "#ffffff",
+    "ink": "#1f2328",
+    "muted": "#59636e",
+    "rule": "#d1d9e0",
+    "ours": "#d9480f",
+    "other": "#7aa7d6",
+    "well": "#b4eabf",
+    "badly": "#ffc2c2",
+    "neither": "#eff2f5",
+}
+_DARK = {
+    "ground": "#0d1117",
+    "ink": "#f0f6fc",
+    "muted": "#9198a1",
+    "rule": "#3d444d",
+    "ours": "#ff8a4c",
+    "other": "#3f6f9f",
+    "well": "#1d5a33",
+    "badly": "#7d2a30",
+    "neither": "#212830",
+}
+_LINES = ("#3b8edb", "#35a04b", "#b35fd0", "#c99400", "#1598a5", "#dc4a78", "#7a9a2e", "#8b74e0", "#8a949e", "#b5715f")
+"""Colours of lines, for both grounds."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +50,7 @@ class Bar:
 
     Attributes:
         value: its length; ``None`` for a line that only says ``note``.
-        note: stands after the bar, where it ends.
+        note: stands over the bar, to the right.
         spread: its lower and upper quartile.
         ours: drawn in our colour.
     """
@@ -44,35 +72,57 @@ def bars(
     logarithmic: bool = False,
 ) -> None:
     """Draw horizontal bars from zero, or from a tenth of ``mark`` on a logarithmic scale; a dashed line at ``mark``."""
-    left, right, top, step = 290, 20 + max((len(row.note) for row in rows), default=0) * 6.6, 64, 22
-    most = max([*(row.value for row in rows if row.value is not None), mark or 0.0], default=1.0) or 1.0
+    top, head = _head(title, subtitle)
+    drawn = [row for row in rows if row.value is not None]
+    silent = [row for row in rows if row.value is None]
+    most = max([*(row.value or 0.0 for row in drawn), mark or 0.0], default=1.0) or 1.0
     least = (mark or 1.0) / 10
 
-    def length(value: float) -> float:
-        share = math.log(max(value, least) / least) / math.log(most / least) if logarithmic else value / most
-        return share * (_WIDTH - left - right)
+    def x_of(value: float) -> float:
+        within = min(max(value, least if logarithmic else 0.0), most)
+        share = math.log(within / least) / math.log(most / least) if logarithmic else within / most
+        return _EDGE + share * (_WIDTH - 2 * _EDGE)
 
-    height = top + step * len(rows) + 20
-    parts = _head(title, subtitle, height)
-    for at, row in enumerate(rows):
-        y = top + step * at
-        parts.append(_text(left - 8, y + 14, row.label, anchor="end", bold=row.ours))
-        if row.value is None:
-            parts.append(_text(left + 4, y + 14, row.note, colour="#868e96"))
-            continue
-        colour = OURS_COLOUR if row.ours else COLOURS[0]
-        width = end = max(1.0, length(row.value))
-        parts.append(f"<rect x='{left}' y='{y + 3}' width='{width:.1f}' height='15' fill='{colour}' rx='2'/>")
+    bottom = top + 32 * len(drawn)
+    ground = []
+    for tick in _ticks(least, most, logarithmic=logarithmic):
+        ground.append(_line(x_of(tick), x_of(tick), top, bottom + 4, "rule"))
+        ground.append(_text(x_of(tick), bottom + 18, f"{tick:g}", anchor="middle", size=11, kind="muted"))
+    parts = []
+    for at, row in enumerate(drawn):
+        y = top + 32 * at
+        width = max(1.0, x_of(row.value or 0.0) - _EDGE)
+        kind = "ours" if row.ours else "other"
+        parts.append(f"<rect class='{kind}' x='{_EDGE}' y='{y + 18}' width='{width:.1f}' height='9' rx='2'/>")
         if row.spread is not None:
-            low, high = (left + length(min(one, most)) for one in row.spread)
-            end = max(end, high - left)
-            parts.append(f"<line x1='{low:.1f}' x2='{high:.1f}' y1='{y + 10.5}' y2='{y + 10.5}' stroke='#212529'/>")
-        parts.append(_text(left + end + 6, y + 14, row.note))
+            low, high = (x_of(one) for one in row.spread)
+            parts.append(_line(low, high, y + 22.5, y + 22.5, "ink"))
+        parts += _over(y + 13, row)
     if mark is not None:
-        x = left + length(mark)
-        dashed = "stroke='#495057' stroke-dasharray='4 3'"
-        parts.append(f"<line x1='{x:.1f}' x2='{x:.1f}' y1='{top - 4}' y2='{height - 16}' {dashed}/>")
-    _write(path, parts)
+        ground.append(_line(x_of(mark), x_of(mark), top, bottom + 4, "ink", dashed=True))
+    below = bottom + (28 if drawn else 0)
+    for at, row in enumerate(silent):
+        parts += _over(below + 20 * at + 13, row)
+    _write(path, _WIDTH, below + 20 * len(silent) + 8, title, [*head, *ground, *parts])
+
+
+def _over(y: float, row: Bar) -> list[str]:
+    """Return a bar's label, and its note as far as there is room beside it."""
+    room = _WIDTH - 2 * _EDGE - len(row.label) * 6.2 - 6
+    note = textwrap.shorten(row.note, max(8, int(room / 5.6)), placeholder=" …")
+    return [
+        _text(_EDGE, y, row.label, bold=row.ours, halo=True),
+        _text(_WIDTH - _EDGE, y, note, anchor="end", kind="muted" if not row.ours else "ink", halo=True),
+    ]
+
+
+def _ticks(least: float, most: float, *, logarithmic: bool) -> list[float]:
+    if logarithmic:
+        powers = range(math.floor(math.log10(least)), math.ceil(math.log10(most)) + 1)
+        return [tick for power in powers for tick in (10.0**power, 3 * 10.0**power) if least <= tick <= most]
+    step = 10 ** math.floor(math.log10(most))
+    step = step if most / step >= 3 else step / 2 if most / step >= 1.5 else step / 5
+    return [round(number * step, 9) for number in range(int(most / step) + 1)]
 
 
 def lines(
@@ -87,39 +137,54 @@ def lines(
     ours: str,
 ) -> None:
     """Draw one line for each series over a logarithmic axis, labelled at its end."""
-    left, right, top, bottom, height = 70, 230, 80, 60, 490
+    top, head = _head(title, subtitle)
+    left, height = 46, max(360, 15 * len(series) + 90)
+    right = 24 + max((len(name) for name in series), default=0) * 6.4
+    first, last = top + 16, top + height - 46
     logs = [math.log10(one) for one in across]
     values = [value for line in series.values() for value in line if value is not None]
-    low, high = min(values, default=0.0), max(values, default=1.0)
-    low, high = math.floor(low * 10) / 10, math.ceil(high * 10) / 10
+    low = math.floor(min(values, default=0.0) * 10) / 10
+    high = math.ceil(max(values, default=1.0) * 10) / 10
 
     def x_of(log: float) -> float:
         return left + (log - logs[0]) / ((logs[-1] - logs[0]) or 1.0) * (_WIDTH - left - right)
 
     def y_of(value: float) -> float:
-        return height - bottom - (value - low) / ((high - low) or 1.0) * (height - top - bottom)
+        return last - (value - low) / ((high - low) or 1.0) * (last - first)
 
-    parts = _head(title, subtitle, height)
+    parts = []
     for tick in range(round(low * 10), round(high * 10) + 1):
         y = y_of(tick / 10)
-        parts.append(f"<line x1='{left}' x2='{_WIDTH - right}' y1='{y:.1f}' y2='{y:.1f}' stroke='#dee2e6'/>")
-        parts.append(_text(left - 8, y + 4, f"{tick / 10:.1f}", anchor="end"))
+        parts.append(_line(left, _WIDTH - right, y, y, "rule"))
+        parts.append(_text(left - 8, y + 4, f"{tick / 10:.1f}", anchor="end", size=11, kind="muted"))
     for log, value in zip(logs, across, strict=True):
-        parts.append(_text(x_of(log), height - bottom + 18, f"{value:g}", anchor="middle"))
-    parts.append(_text((left + _WIDTH - right) / 2, height - 18, across_label, anchor="middle"))
-    parts.append(_text(left, top - 10, up_label))
+        parts.append(_text(x_of(log), last + 18, f"{value:g}", anchor="middle", size=11, kind="muted"))
+    parts.append(_text((left + _WIDTH - right) / 2, last + 36, across_label, anchor="middle", kind="muted"))
+    parts.append(_text(_EDGE, first - 12, up_label, kind="muted"))
     ends: list[tuple[float, str, str]] = []
     for at, (name, line) in enumerate(series.items()):
-        colour = OURS_COLOUR if name == ours else COLOURS[at % len(COLOURS)]
         points = [(x_of(log), y_of(value)) for log, value in zip(logs, line, strict=True) if value is not None]
         if not points:
             continue
-        path_points = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-        width = 3 if name == ours else 1.6
-        parts.append(f"<polyline points='{path_points}' fill='none' stroke='{colour}' stroke-width='{width}'/>")
-        ends.append((points[-1][1], name, colour))
-    parts += _labels_at_the_end(ends, _WIDTH - right + 10, ours)
-    _write(path, parts)
+        colour = "class='ours-line'" if name == ours else f"stroke='{_LINES[at % len(_LINES)]}' stroke-width='1.6'"
+        joined = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+        drawn = f"<polyline points='{joined}' fill='none' {colour}/>"
+        parts.append(drawn)
+        ends.append((points[-1][1], name, "" if name == ours else _LINES[at % len(_LINES)]))
+    _write(path, _WIDTH, top + height, title, [*head, *parts, *_labels_at_the_end(ends, _WIDTH - right + 8, last)])
+
+
+def _labels_at_the_end(ends: Sequence[tuple[float, str, str]], x: float, lowest: float) -> list[str]:
+    """Return labels, each as near to its line's end as the others and the lowest place allow."""
+    places: list[float] = []
+    for y, _, _ in sorted(ends):
+        places.append(max(y, places[-1] + 15) if places else y)
+    for at in range(len(places) - 1, -1, -1):  # those that were pushed out below push back
+        places[at] = min(places[at], lowest if at == len(places) - 1 else places[at + 1] - 15)
+    return [
+        _text(x, place + 4, name, bold=not colour, kind="ours" if not colour else "", colour=colour)
+        for place, (_, name, colour) in zip(places, sorted(ends), strict=True)
+    ]
 
 
 def matrix(
@@ -128,61 +193,93 @@ def matrix(
     subtitle: str,
     heads: Sequence[str],
     rows: Sequence[tuple[str, Sequence[tuple[str, str]]]],
+    *,
+    cell: int = 42,
+    ours: str = "",
 ) -> None:
-    """Draw a table of coloured cells: each row a label and its cells, each a text and a colour."""
-    cell, step, foot = 46, 22, 12
-    left = 330
-    tall = 40 + max((len(head) for head in heads), default=0) * 5
-    top = 56 + tall
-    width = max(_WIDTH, left + cell * len(heads) + 60)
-    height = top + step * len(rows) + foot
-    parts = _head(title, subtitle, height, width=width)
-    for at, head in enumerate(heads):
-        x = left + cell * at + cell / 2
-        place = f"transform='translate({x + 4:.0f} {top - 6}) rotate(-50)'"
-        parts.append(f"<text {place} font-size='12' fill='#212529' {_FONT}>{escape(head)}</text>")
-    for number, (label, cells) in enumerate(rows):
-        y = top + step * number
-        parts.append(_text(left - 8, y + 15, label, anchor="end"))
-        for at, (text, colour) in enumerate(cells):
-            x = left + cell * at
-            parts.append(
-                f"<rect x='{x + 1}' y='{y + 1}' width='{cell - 2}' height='{step - 2}' fill='{colour}' rx='2'/>"
-            )
-            parts.append(_text(x + cell / 2, y + 15, text, anchor="middle"))
-    _write(path, parts)
+    """Draw a table of coloured cells: each row a label and its cells, each a text and one of ``WELL`` and the others.
 
-
-def _labels_at_the_end(ends: Sequence[tuple[float, str, str]], x: float, ours: str) -> list[str]:
-    """Return labels, each as near to its line's end as the others allow."""
+    Args:
+        path: the file.
+        title: over all.
+        subtitle: under it.
+        heads: over the columns, upright where a column is narrow.
+        rows: from the top.
+        cell: how wide a column is.
+        ours: the label of the row or column that is ours.
+    """
+    step, narrow = 22, cell < 30
+    left = _EDGE + 10 + max((len(label) for label, _ in rows), default=0) * 6.6
+    longest = max((len(head) for head in heads), default=0) * 6.8
+    tall = longest if narrow else longest * 0.72
+    width = max(left + cell * len(heads) + (_EDGE if narrow else _EDGE + longest * 0.5), 360)
+    top, head = _head(title, subtitle, width=width)
+    first = top + tall + 8
     parts = []
-    last = -math.inf
-    for y, name, colour in sorted(ends):
-        last = max(y, last + 15)
-        parts.append(_text(x, last + 4, name, colour=colour, bold=name == ours))
-    return parts
+    for at, text in enumerate(heads):
+        x = left + cell * (at + 0.5) + 4
+        turn = -90 if narrow else -45
+        weight = " font-weight='600'" if text == ours else ""
+        place = f"transform='translate({x:.1f} {first - 6:.1f}) rotate({turn})'"
+        parts.append(f"<text class='ink' {place} font-size='12'{weight}>{escape(text)}</text>")
+    for number, (label, cells) in enumerate(rows):
+        y = first + step * number
+        parts.append(_text(left - 8, y + 15, label, anchor="end", bold=label == ours))
+        for at, (text, kind) in enumerate(cells):
+            x = left + cell * at
+            box = f"x='{x + 1:.1f}' y='{y + 1:.1f}' width='{cell - 2}' height='{step - 2}' rx='2'"
+            parts.append(f"<rect class='{kind}' {box}/>")
+            parts.append(_text(x + cell / 2, y + 15, text, anchor="middle"))
+    _write(path, width, first + step * len(rows) + 12, title, [*head, *parts])
 
 
-def _head(title: str, subtitle: str, height: float, *, width: float = _WIDTH) -> list[str]:
-    size = f"width='{width:.0f}' height='{height:.0f}' viewBox='0 0 {width:.0f} {height:.0f}'"
-    return [
-        f"<svg xmlns='http://www.w3.org/2000/svg' {size} role='img' aria-label='{escape(title, quote=True)}'>",
-        f"<rect width='{width:.0f}' height='{height:.0f}' fill='#ffffff'/>",
-        _text(16, 26, title, size=17, bold=True),
-        _text(16, 44, subtitle, colour="#495057"),
-    ]
+def _head(title: str, subtitle: str, *, width: float = _WIDTH) -> tuple[float, list[str]]:
+    """Return where the rest may begin, and the title with its subtitle in as many lines as it needs."""
+    wrapped = textwrap.wrap(subtitle, int((width - 2 * _EDGE) / 6.3))
+    under = [_text(_EDGE, 46 + 16 * at, line, kind="muted") for at, line in enumerate(wrapped)]
+    return 52 + 16 * len(wrapped), [_text(_EDGE, 26, title, size=16, bold=True), *under]
+
+
+def _line(x1: float, x2: float, y1: float, y2: float, kind: str, *, dashed: bool = False) -> str:
+    dashes = " stroke-dasharray='4 3'" if dashed else ""
+    return f"<line class='{kind}-line' x1='{x1:.1f}' x2='{x2:.1f}' y1='{y1:.1f}' y2='{y2:.1f}'{dashes}/>"
 
 
 def _text(
-    x: float, y: float, text: str, *, anchor: str = "start", size: int = 12, bold: bool = False, colour: str = "#212529"
+    x: float,
+    y: float,
+    text: str,
+    *,
+    anchor: str = "start",
+    size: int = 12,
+    bold: bool = False,
+    kind: str = "ink",
+    colour: str = "",
+    halo: bool = False,
 ) -> str:
     weight = " font-weight='600'" if bold else ""
-    return (
-        f"<text x='{x:.1f}' y='{y:.1f}' text-anchor='{anchor}' font-size='{size}' fill='{colour}'{weight} {_FONT}>"
-        f"{escape(text)}</text>"
+    fill = f" fill='{colour}'" if colour else ""
+    classes = f" class='{kind}{' halo' if halo else ''}'" if kind else ""
+    anchored = f" text-anchor='{anchor}'" if anchor != "start" else ""
+    return f"<text{classes} x='{x:.1f}' y='{y:.1f}'{anchored} font-size='{size}'{fill}{weight}>{escape(text)}</text>"
+
+
+def _style() -> str:
+    def sheet(colours: Mapping[str, str]) -> str:
+        fills = "".join(f".{name}{{fill:{colour}}}" for name, colour in colours.items())
+        strokes = "".join(f".{name}-line{{stroke:{colours[name]}}}" for name in ("ink", "rule", "ours"))
+        return f"{fills}{strokes}.halo{{stroke:{colours['ground']}}}"
+
+    always = (
+        "text{font-family:system-ui,-apple-system,'Segoe UI',Helvetica,Arial,sans-serif}"
+        ".ours-line{stroke-width:3}.halo{stroke-width:3px;paint-order:stroke;stroke-linejoin:round}"
     )
+    return f"<style>{always}{sheet(_LIGHT)}@media (prefers-color-scheme:dark){{{sheet(_DARK)}}}</style>"
 
 
-def _write(path: Path, parts: Sequence[str]) -> None:
+def _write(path: Path, width: float, height: float, title: str, parts: Sequence[str]) -> None:
+    size = f"width='{width:.0f}' height='{height:.0f}' viewBox='0 0 {width:.0f} {height:.0f}'"
+    opening = f"<svg xmlns='http://www.w3.org/2000/svg' {size} role='img' aria-label='{escape(title, quote=True)}'>"
+    ground = f"<rect class='ground' width='{width:.0f}' height='{height:.0f}' rx='6'/>"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join([*parts, "</svg>", ""]), encoding="utf-8")
+    path.write_text("\n".join([opening, _style(), ground, *parts, "</svg>", ""]), encoding="utf-8")

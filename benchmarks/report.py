@@ -68,3 +68,11 @@ def write_json(path: Path, answer: Mapping[str, Any]) -> None:
     """Write the whole answer to a question, for machines."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(answer, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return what was written there; nothing if there is no such file."""
+    if not path.exists():
+        return {}
+    answer: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return answer

@@ -8,23 +8,25 @@ compared is the price of a hit; *bare* returns the same answer at once, which no
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from . import subjects
-from .children import ROOT, SubjectError
+from . import behaviours, subjects
+from .children import HANGS, ROOT, SubjectError
 from .environment import describe, has_uvloop, last_core
 from .harness import quartiles
-from .report import environment_lines, text_table
+from .progress import Progress
+from .report import environment_lines, shown, text_table
 from .subjects import OURS
 
-COLUMNS = ("subject", "style", "loop", "rps", "p50 ms", "p99 ms", "cpu µs", "cpu ratio", "from", "to")
+COLUMNS = ("subject", "style", "does", "loop", "rps", "p50 ms", "p99 ms", "cpu µs", "cpu ratio", "from", "to")
 
 CONNECTIONS = 32
 BARE = "bare"
@@ -74,7 +76,9 @@ class Server:
         """Return the CPU time that the server has used so far."""
         client = await Client.connect(self.port, "/cpu")
         try:
-            return float(await client.ask())
+            return float(await asyncio.wait_for(client.ask(), _PATIENCE_SECONDS))
+        except TimeoutError:
+            raise SubjectError(HANGS) from None
         finally:
             client.close()
 
@@ -158,7 +162,7 @@ async def burst(server: Server, requests: int, into: Bursts | None) -> None:
     try:
         await asyncio.wait_for(asyncio.gather(*clients), _PATIENCE_SECONDS)
     except (TimeoutError, OSError, EOFError) as error:
-        raise SubjectError("hangs" if isinstance(error, TimeoutError) else "hangs up") from error
+        raise SubjectError(HANGS if isinstance(error, TimeoutError) else "hangs up") from error
     finally:
         for one in clients:
             one.cancel()
@@ -172,29 +176,43 @@ async def burst(server: Server, requests: int, into: Bursts | None) -> None:
 async def answer(rivals: Sequence[str] | None, *, quick: bool) -> dict[str, Any]:
     """Serve with every subject."""
     cards, missing = subjects.rivals(rivals)
-    environment = describe(["fastapi", "uvicorn", *(card.distribution for card in cards)])
+    environment = describe(
+        ["fastapi", "uvicorn", *(card.distribution for card in cards)],
+        pinned="servers on one core, clients on the others",
+        clock="CPU time of the server, and real time for rates and waits",
+    )
     print("\n".join(environment_lines(environment)), flush=True)
-    core = _leave_a_core()
-    rounds, requests = (2, 500) if quick else (7, 2_000)
     rows: list[dict[str, Any]] = []
-    for loop in ("asyncio", "uvloop") if has_uvloop() else ("asyncio",):
-        async with Server(BARE, "", loop, core) as bare:
-            baseline = Bursts()
-            await burst(bare, requests, None)
-            for card in (subjects.card(OURS), *cards):
-                # the second loop with the first style only: what differs between loops is the server, not the subject
-                for style in list(card.styles)[:1] if card.name == OURS or loop == "uvloop" else card.styles:
-                    row = await _row(card.name, style, loop, core, bare, baseline, rounds, requests)
-                    rows.append({"subject": card.label, "style": style, "loop": loop, **row})
-                    print(f"  {card.label}, {style}, {loop}: {row.get('rps', row['cpu ratio'])}", flush=True)
-            rows.append({"subject": BARE, "loop": loop, **_numbers(baseline)})
+    loops = ("asyncio", "uvloop") if has_uvloop() else ("asyncio",)
+    # the second loop with the first style only: what differs between loops is the server, not the subject
+    everybody = [
+        (loop, card, style)
+        for loop in loops
+        for card in (subjects.card(OURS), *cards)
+        for style in (list(card.styles)[:1] if card.name == OURS or loop == "uvloop" else card.styles)
+    ]
+    print("  finding out what each one does", flush=True)
+    does = await behaviours.traits_of({(card.name, style) for _, card, style in everybody})
+    progress = Progress(len(everybody))
+    with _a_core_for_servers() as core:
+        for loop in loops:
+            async with Server(BARE, "", loop, core) as bare:
+                baseline = Bursts()
+                await burst(bare, 500, None)
+                for card, style in ((card, style) for at, card, style in everybody if at == loop):
+                    row = await _row(card.name, style, loop, core, bare, baseline, quick=quick)
+                    head = {"subject": card.label, "style": style, "does": does[card.name, style], "loop": loop}
+                    rows.append(head | row)
+                    progress.did(f"{card.label}, {style}, {loop}: {shown(row['cpu ratio'])} x bare")
+                rows.append({"subject": BARE, "loop": loop, **_numbers(baseline)})
     print("\n" + text_table(rows, COLUMNS))
     return {"question": "service", "quick": quick, "environment": environment, "not installed": missing, "rows": rows}
 
 
 async def _row(
-    name: str, style: str, loop: str, core: int | None, bare: Server, baseline: Bursts, rounds: int, requests: int
+    name: str, style: str, loop: str, core: int | None, bare: Server, baseline: Bursts, *, quick: bool
 ) -> dict[str, Any]:
+    rounds, requests = (2, 500) if quick else (7, 1_000)
     mine = Bursts()
     ratios: list[float] = []
     try:
@@ -223,14 +241,16 @@ def _numbers(bursts: Bursts) -> dict[str, float]:
     }
 
 
-def _leave_a_core() -> int | None:
-    """Keep the clients off one core, if there are several; return it, for the servers."""
+@contextlib.contextmanager
+def _a_core_for_servers() -> Iterator[int | None]:
+    """Keep this process, the clients, off one core while the block runs, if there are several; the core is given."""
     core = last_core()
-    if core is not None and len(os.sched_getaffinity(0)) > 1:
-        os.sched_setaffinity(0, os.sched_getaffinity(0) - {core})
-    return core
-
-
-def run(rivals: Sequence[str] | None, *, quick: bool) -> dict[str, Any]:
-    """Answer the question, from a program without a loop."""
-    return asyncio.run(answer(rivals, quick=quick))
+    if core is None or len(os.sched_getaffinity(0)) == 1:
+        yield core
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, before - {core})
+    try:
+        yield core
+    finally:  # whatever is asked next has all of them again
+        os.sched_setaffinity(0, before)

@@ -17,9 +17,10 @@ from typing import Any
 
 from . import behaviours, subjects
 from .children import Child, SubjectError, answering
-from .environment import describe
+from .environment import describe, side_by_side
+from .progress import Progress
 from .report import environment_lines, text_table
-from .subjects import OURS, Subject
+from .subjects import OURS, Card, Subject
 
 COLUMNS = ("scenario", "subject", "does", "callers", "origin calls", "answered", "errors", "hurt", "p50 ms", "p99 ms")
 
@@ -187,16 +188,23 @@ async def answer(rivals: Sequence[str] | None, *, quick: bool) -> dict[str, Any]
     environment = describe(card.distribution for card in cards)
     print("\n".join(environment_lines(environment)), flush=True)
     callers = 100 if quick else 1_000
-    rows: list[dict[str, Any]] = []
-    for card in (subjects.card(OURS), *cards):
-        for style in card.styles:
-            label = style if card.name == OURS else f"{card.label}, {style}"
+    everybody = [(card, style) for card in (subjects.card(OURS), *cards) for style in card.styles]
+    turn = asyncio.Semaphore(side_by_side())
+    progress = Progress(len(everybody))
+
+    async def one(card: Card, style: str) -> list[dict[str, Any]]:
+        label = style if card.name == OURS else f"{card.label}, {style}"
+        async with turn:
             does = None if style == "RequestCoalescer" else await behaviours.traits(card.name, style)
-            for scenario in SCENARIOS:
-                row = {"scenario": scenario, "subject": label, "does": does}
-                rows.append(row | await _played(card.name, style, scenario, callers))
-            hurt = sum(row.get("hurt") or 0 for row in rows if row["subject"] == label)
-            print(f"  {label}: {hurt} hurt in {len(SCENARIOS)} scenarios", flush=True)
+            head = {"subject": label, "does": does}
+            rows = [
+                {"scenario": scenario, **head, **await _played(card.name, style, scenario, callers)}
+                for scenario in SCENARIOS
+            ]
+        progress.did(f"{label}: {sum(row.get('hurt') or 0 for row in rows)} hurt in {len(SCENARIOS)} scenarios")
+        return rows
+
+    rows = [row for found in await asyncio.gather(*(one(*subject) for subject in everybody)) for row in found]
     rows.sort(key=lambda row: list(SCENARIOS).index(row["scenario"]))
     print("\n" + text_table(rows, COLUMNS))
     return {"question": "stampede", "quick": quick, "environment": environment, "not installed": missing, "rows": rows}
@@ -220,11 +228,6 @@ async def _played(name: str, style: str, scenario: str, callers: int) -> dict[st
         "p50 ms": statistics.median(waits) * 1000 if waits else None,
         "p99 ms": waits[min(len(waits) - 1, int(len(waits) * 0.99))] * 1000 if waits else None,
     }
-
-
-def run(rivals: Sequence[str] | None, *, quick: bool) -> dict[str, Any]:
-    """Answer the question, from a program without a loop."""
-    return asyncio.run(answer(rivals, quick=quick))
 
 
 if __name__ == "__main__":

@@ -18,8 +18,9 @@ from typing import Any
 
 from . import subjects
 from .children import Child, SubjectError, answering
-from .environment import describe
-from .report import environment_lines, text_table
+from .environment import describe, side_by_side
+from .progress import Progress
+from .report import environment_lines, shown, text_table
 from .subjects import OURS, Subject
 
 FORMATS = ("u32", "u64", "text")
@@ -27,6 +28,7 @@ SIZES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 """Room, as a share of the trace's distinct keys."""
 
 MOST_REQUESTS = 600_000
+MADE_REQUESTS = 300_000
 OPTIMUM = "optimum (sees the future)"
 
 
@@ -130,23 +132,34 @@ def make(job: dict[str, Any]) -> Callable[[str], object]:
 
 
 async def answer(path: Path | None, rivals: Sequence[str] | None, *, form: str | None, quick: bool) -> dict[str, Any]:
-    """Replay a trace through every policy at every size."""
-    most = 100_000 if quick else MOST_REQUESTS
+    """Replay a trace through every policy at every size; its path is an absolute one."""
+    most = 100_000 if quick else MADE_REQUESTS if path is None else MOST_REQUESTS
     keys = read(path, form=form, most=most) if path is not None else made(most)
     distinct = len(set(keys))
     sizes = [max(1, int(distinct * share)) for share in (SIZES[2:5:2] if quick else SIZES)]
     cards, missing = subjects.rivals(rivals)
-    environment = describe(card.distribution for card in (*cards, subjects.card("yardsticks")))
+    environment = describe((card.distribution for card in (*cards, subjects.card("yardsticks"))), clock="none")
     name = path.name if path is not None else "a made workload"
     print("\n".join(environment_lines(environment)))
     print(f"{name}: {len(keys)} requests, {distinct} distinct keys", flush=True)
     job = {"path": str(path) if path is not None else None, "form": form, "most": most}
     everybody = [(OURS, "coalesce_kit"), ("yardsticks", "cachetools"), *((card.name, card.label) for card in cards)]
-    rows = [await _row({**job, "name": OPTIMUM}, OPTIMUM, "", sizes)]
-    for module, label in everybody:
-        for policy in subjects.names_in(module, "REPLAYS"):
-            rows.append(await _row({**job, "name": module}, f"{label} {policy}", policy, sizes))
-            print(f"  {rows[-1]}", flush=True)
+    asked = [(OPTIMUM, OPTIMUM, "")]
+    asked += [
+        (module, f"{label} {policy}", policy)
+        for module, label in everybody
+        for policy in subjects.names_in(module, "REPLAYS")
+    ]
+    turn = asyncio.Semaphore(side_by_side())
+    progress = Progress(len(asked))
+
+    async def one(module: str, label: str, policy: str) -> dict[str, Any]:
+        async with turn:
+            row = await _row({**job, "name": module}, label, policy, sizes)
+        progress.did(f"{label}: {', '.join(shown(row.get(str(size))) for size in sizes)}")
+        return row
+
+    rows = await asyncio.gather(*(one(*subject) for subject in asked))
     print("\n" + text_table(rows, ("policy", *(str(size) for size in sizes))))
     return {
         "question": "trace",
@@ -164,17 +177,12 @@ async def answer(path: Path | None, rivals: Sequence[str] | None, *, form: str |
 async def _row(job: dict[str, Any], label: str, policy: str, sizes: Sequence[int]) -> dict[str, Any]:
     row: dict[str, Any] = {"policy": label}
     try:
-        async with Child("benchmarks.trace", job, patience_seconds=180) as child:
+        async with Child("benchmarks.trace", job, patience_seconds=120) as child:
             for size in sizes:
                 row[str(size)] = round(await child.ask(f"{policy} {size}"), 4)
     except SubjectError as error:
         row[str(sizes[0])] = str(error)
     return row
-
-
-def run(path: Path | None, rivals: Sequence[str] | None, *, form: str | None, quick: bool) -> dict[str, Any]:
-    """Answer the question, from a program without a loop."""
-    return asyncio.run(answer(path and path.resolve(), rivals, form=form, quick=quick))
 
 
 if __name__ == "__main__":

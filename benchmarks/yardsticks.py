@@ -43,7 +43,7 @@ def cached(function: Callable[..., Any], style: str, *, ttl_seconds: float, size
     if style == "bare":
         return function
     kept: dict[Any, tuple[Any, float]] = {}
-    writers = {"one": _one, "fixtures": _three, "odds": _method}
+    writers = {"one": _one, "fixtures": _three, "odds": _method, "prices": _method_of_three}
     return writers[function.__name__](function, kept, ttl_seconds)
 
 
@@ -83,3 +83,18 @@ def _method(function: Callable[..., Any], kept: dict[Any, tuple[Any, float]], tt
         return value
 
     return odds
+
+
+def _method_of_three(
+    function: Callable[..., Any], kept: dict[Any, tuple[Any, float]], ttl: float
+) -> Callable[..., Any]:
+    async def prices(self: Any, league: Any, live: Any = True, limit: Any = 5) -> Any:
+        key = (id(self), league, live, limit)
+        entry = kept.get(key)
+        if entry is not None and entry[1] > monotonic():
+            return entry[0]
+        value = await function(self, league, live, limit)
+        kept[key] = (value, monotonic() + ttl)
+        return value
+
+    return prices

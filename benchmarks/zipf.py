@@ -8,7 +8,8 @@ from typing import Any
 
 from . import subjects
 from .children import Child, SubjectError
-from .environment import describe
+from .environment import describe, side_by_side
+from .progress import Progress
 from .report import environment_lines, text_table
 from .simulation import CALLS_PER_SECOND, KEYS, TTL_SECONDS
 from .subjects import OURS, Card
@@ -27,11 +28,14 @@ COLUMNS = (
     "errors",
 )
 
+_PATIENCE_SECONDS = 120.0
+"""How long one policy may take over the workload: of real seconds, not simulated ones."""
+
 
 async def answer(rivals: Sequence[str] | None, *, quick: bool) -> dict[str, Any]:
     """Run every policy of every subject over the workload."""
     cards, missing = subjects.rivals(rivals)
-    environment = describe(card.distribution for card in cards)
+    environment = describe((card.distribution for card in cards), clock="simulated time")
     seconds = 60.0 if quick else 300.0
     print("\n".join(environment_lines(environment)))
     print(
@@ -39,9 +43,18 @@ async def answer(rivals: Sequence[str] | None, *, quick: bool) -> dict[str, Any]
         f"ttl {TTL_SECONDS:.0f} s, an origin of about 120 ms",
         flush=True,
     )
-    rows: list[dict[str, Any]] = []
-    for card in (subjects.card(OURS), *cards):
-        rows += await _rows(card, seconds)
+    everybody = (subjects.card(OURS), *cards)
+    turn = asyncio.Semaphore(side_by_side())
+    progress = Progress(len(everybody))
+
+    async def one(card: Card) -> list[dict[str, Any]]:
+        async with turn:
+            rows = await _rows(card, seconds)
+        said = (f"{row['policy']} {row['saved %']:.1f} % saved" if "calls" in row else row["errors"] for row in rows)
+        progress.did(f"{card.label}: {'; '.join(said)}")
+        return rows
+
+    rows = [row for found in await asyncio.gather(*map(one, everybody)) for row in found]
     print("\n" + text_table(rows, COLUMNS))
     return {
         "question": "zipf",
@@ -58,18 +71,12 @@ async def _rows(card: Card, seconds: float) -> list[dict[str, Any]]:
     left: list[str] = []
     try:
         async with Child(
-            "benchmarks.simulation", {"name": card.name, "seconds": seconds}, patience_seconds=300
+            "benchmarks.simulation", {"name": card.name, "seconds": seconds}, patience_seconds=_PATIENCE_SECONDS
         ) as child:
             left = await child.ask("policies")
             while left:
                 rows.append({"subject": card.label, "policy": left[0], **await child.ask(left[0])})
-                print(f"  {card.label}, {left.pop(0)}: {rows[-1]['saved %']:.1f} % saved", flush=True)
+                left.pop(0)
     except SubjectError as error:
         rows.append({"subject": card.label, "policy": left[0] if left else None, "errors": str(error)})
-        print(f"  {card.label}: {error}", flush=True)
     return rows
-
-
-def run(rivals: Sequence[str] | None, *, quick: bool) -> dict[str, Any]:
-    """Answer the question, from a program without a loop."""
-    return asyncio.run(answer(rivals, quick=quick))

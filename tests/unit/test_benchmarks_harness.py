@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import children, environment, harness
+from benchmarks import children, environment, harness, service
 from benchmarks.children import Child, SubjectError
 from benchmarks.harness import Comparison, Effort, Side, compare
 
@@ -121,3 +121,13 @@ def test_the_machine_is_described_without_paths_or_names() -> None:
     assert described["versions"]["no-such-package"] is None
     assert socket.gethostname() not in text
     assert "/" not in text.replace("n/a", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system cannot bind")
+def test_clients_leave_a_core_for_as_long_as_there_are_servers() -> None:
+    """What is asked after ``service`` has all cores again."""
+    before = os.sched_getaffinity(0)
+    with service._a_core_for_servers() as core:
+        assert core in before
+        assert len(before) == 1 or core not in os.sched_getaffinity(0)
+    assert os.sched_getaffinity(0) == before

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
+import asyncio
 import json
 import lzma
+import re
+import shutil
 import struct
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -112,7 +117,7 @@ HIT = {
 ANSWERS = {
     "overhead": {
         "rows": [
-            HIT | {"subject": "@coalesced", "ratio": 1.5, "from": 1.4, "to": 1.6, "takes": 0.3, "verdict": "short"},
+            HIT | {"subject": "@coalesced", "ratio": 1.5, "from": 1.4, "to": 1.6, "takes": 0.3, "verdict": "pass"},
             HIT | {"subject": "x, documented", "rival": "x", "ratio": None, "verdict": "hangs"},
         ]
     },
@@ -171,7 +176,7 @@ ANSWERS = {
         ],
     },
     "check": {
-        "rows": [{"row": "fresh hit", "verdict": "short", "ratio": 1.5, "why": "the machine is busy"}],
+        "rows": [HIT | {"subject": "x", "verdict": "short", "ratio": 1.5, "from": 1.4, "to": 1.6, "budget": 1.45}],
         "short": 1,
     },
 }
@@ -215,7 +220,54 @@ def test_a_budget_that_is_not_kept_is_an_exit_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short: int, code: int
 ) -> None:
     """``check`` fails if a row is short."""
-    answer = {"question": "check", "environment": ENVIRONMENT, "rows": [], "short": short}
-    monkeypatch.setattr(program.check, "run", lambda *, quick: answer)
+
+    async def found(*, quick: bool) -> dict[str, Any]:
+        return {"question": "check", "quick": quick, "environment": ENVIRONMENT, "rows": [], "short": short}
+
+    monkeypatch.setattr(program.check, "answer", found)
     assert program.main(["check", "--quick", "--json", str(tmp_path / "check.json")]) == code
     assert json.loads((tmp_path / "check.json").read_text())["short"] == short
+
+
+def test_a_question_without_an_answer_stops_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What breaks and what takes too long is named at the end, and those after it are kept."""
+
+    async def broken(_options: object) -> dict[str, Any]:
+        raise ZeroDivisionError
+
+    async def endless(_options: object) -> dict[str, Any]:
+        await asyncio.Event().wait()
+        return {}
+
+    async def found(_options: object) -> dict[str, Any]:
+        return {"question": "zipf", "quick": True, "environment": ENVIRONMENT, **ANSWERS["zipf"]}
+
+    asked = {"stampede": ("?", broken), "trace": ("?", endless), "zipf": ("?", found)}
+    monkeypatch.setattr(program, "QUESTIONS", asked)
+    monkeypatch.setattr(program, "LONGEST_SECONDS", 0.01)
+    assert program._ask_all(list(asked), argparse.Namespace(json=None, keep=tmp_path, quick=True)) == 1
+    said = capsys.readouterr().out
+    assert "1 of 3 questions answered" in said
+    assert "not answered: stampede, trace" in said
+    assert "took seconds" in json.loads((tmp_path / "zipf.json").read_text())
+
+
+def test_the_results_that_are_kept_say_what_was_found(tmp_path: Path) -> None:
+    """Every page, the list of what we lose and every plot is the one that the data beside it give."""
+    for data in pages.RESULTS.glob("*.json"):
+        shutil.copy(data, tmp_path)
+    drawn_anew = {path.name: path.read_bytes() for path in pages.redraw(tmp_path)}
+    kept = {path.name: path.read_bytes() for path in pages.RESULTS.iterdir()}
+    other = [name for name in kept.keys() | drawn_anew.keys() if kept.get(name) != drawn_anew.get(name)]
+    assert not other, "python -m benchmarks redraw"
+
+
+def test_every_plot_is_shown_beside_the_questions() -> None:
+    """And every page is linked; nothing is shown that is not there."""
+    readme = (pages.RESULTS.parent / "README.md").read_text()
+    shown = set(re.findall(r"\(results/([^)]+)\)", readme))
+    there = {path.name for path in pages.RESULTS.iterdir() if path.suffix != ".json"}
+    assert there - shown <= {"check.md"}
+    assert shown <= there
