@@ -5,8 +5,7 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from .stats.counters import Counters
 
@@ -41,8 +40,7 @@ class Freshness(enum.Enum):
     """It is of no use any more, or was invalidated."""
 
 
-@dataclass(frozen=True, slots=True)
-class Lifetimes:
+class Lifetimes(NamedTuple):
     """How long a result may be used, counted from the end of its fetch. Sealed into the entry once.
 
     Attributes:

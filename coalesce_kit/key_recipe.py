@@ -13,9 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
 from inspect import Parameter
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from .errors import ConfigurationError, KeyDerivationError
 from .freezing import ATOMS, DEFAULT, Freezer, Pair, Shape, UnfreezableError
@@ -25,8 +24,7 @@ from .protocols import MAX_TEXT, Key, describe_key
 from .templates import reader_of
 
 
-@dataclass(frozen=True, slots=True)
-class KeyPart:
+class KeyPart(NamedTuple):
     """One class and one value of a key.
 
     Attributes:

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 _NOTHING: Final[tuple[str, ...]] = ()
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class RecordFields:
+class RecordFields(NamedTuple):
     """The fields of a class of records.
 
     Attributes:

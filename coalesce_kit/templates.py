@@ -6,10 +6,9 @@ import keyword
 import re
 from collections.abc import Callable, Collection, Iterable
 from contextvars import ContextVar
-from dataclasses import dataclass
 from inspect import Signature
 from string import Formatter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from .errors import ConfigurationError, KeyDerivationError, KeyTemplateError
 
@@ -17,8 +16,7 @@ _PATH: Final = re.compile(r"([^.\[\]{}]+)((?:\.[^.\[\]{}]+|\[[^\[\]{}]+\])*)")
 _STEP: Final = re.compile(r"\.([^.\[\]]+)|\[([^\[\]]+)\]")
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(NamedTuple):
     """A value found by way of a parameter: ``sport``, ``user.id``, ``q[page]``.
 
     Attributes:
@@ -34,16 +32,14 @@ class Field:
     conversion: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Template:
+class Template(NamedTuple):
     """A template taken apart: a literal, then a field and a literal, as often as there are fields."""
 
     literals: tuple[str, ...]
     fields: tuple[Field, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class CompiledTags:
+class CompiledTags(NamedTuple):
     """The tags of a call.
 
     Attributes:

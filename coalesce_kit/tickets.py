@@ -60,8 +60,10 @@ class Tickets:
         """Take a ticket for a fetch of ``key`` that begins now. Give it back with ``release``."""
         with self._lock:
             ticket = Ticket(key, self.epoch)
-            ticket.older = self._live.get(key)
-            self._live[key] = ticket
+            youngest = self._live.setdefault(key, ticket)
+            if youngest is not ticket:
+                ticket.older = youngest
+                self._live[key] = ticket
         return ticket
 
     def release(self, ticket: Ticket) -> None:

@@ -39,6 +39,10 @@ class Kept(enum.Enum):
     """It alone is more than the cache may hold."""
 
 
+KEPT: Final = Kept.KEPT
+"""What nearly all results become: up to Python 3.11, to look a member of an enum up is to call a function."""
+
+
 class MemoryCache:
     """Keeps results, within a bound; when it is full, the least asked for go first. Empty and unbounded by time.
 
@@ -205,7 +209,7 @@ class MemoryCache:
             finally:
                 self._is_changing = False
         del replaced, evicted, useless, orphans  # after the lock: a value's ``__del__`` is the user's code
-        return Kept.KEPT
+        return KEPT
 
     def drop(self, key: Hashable) -> bool:
         """Drop the entry under ``key`` and mark it dead for those who hold it. Return whether there was one."""

@@ -26,9 +26,9 @@ from ..clock import clock
 from ..entry import MISSING, Entry, Freshness, Lifetimes
 from ..errors import UnshareableResultError, WaitTimeoutError
 from ..fleet_port import Telling
-from ..protocols import FlightTerms, Key, Reserve
+from ..protocols import FlightTerms, Key, Reserve, Ticket
 from ..sharing import bare_twin, refuse_unshareable
-from .memory import Kept
+from .memory import KEPT, Kept
 from .policy import NEVER_MASKED, CachePolicy, Verdict
 from .refreshing import Refreshes
 from .remembering import NotKept
@@ -145,8 +145,15 @@ class ReadThrough:
         except Exception:  # an argument's own __hash__ or __eq__: no call of this key can be answered
             self._counters.rejected_requests += 1
             raise
-        verdict = self._policy.judge(entry, clock.now())
-        if entry is None or verdict is Verdict.FETCH:
+        if entry is None:
+            return await self._fetch(key, call, None, self._terms)
+        now = clock.now()
+        if now < entry.fresh_until and now < entry.refresh_at:
+            # A hit in line but for its key, whose shallow form holds a container: of those, every hit comes this way.
+            self._counters.cache_hits += 1
+            return entry.value
+        verdict = self._policy.judge(entry, now)
+        if verdict is Verdict.FETCH:
             return await self._fetch(key, call, entry, self._terms)
         if verdict is Verdict.WAIT_THEN_SERVE:
             return await self._fetch_for_a_while(key, call, entry)
@@ -171,7 +178,7 @@ class ReadThrough:
             if not isinstance(error, WaitTimeoutError):
                 self.put_off(self._shelf.peek(key), error)
             raise
-        return _value_of(entry)
+        return value_of(entry)
 
     async def _refresh_for_nobody(self, key: Key, call: Call) -> None:
         await self._within_limit(key, self.refresh(key, call))
@@ -236,7 +243,7 @@ class ReadThrough:
                 raise
             self._counters.stale_on_error += 1
             return entry.value
-        return _value_of(found)
+        return value_of(found)
 
     async def _fetch_for_a_while(self, key: Key, call: Call, entry: Entry) -> Any:
         """Wait for a new value as long as policy says, then give the old one; the fetch goes on and is kept.
@@ -255,7 +262,7 @@ class ReadThrough:
         found = self._find_fresh(key)  # it may have come in the very step in which the wait ended
         if found is None:
             self._counters.stale_after_wait += 1
-        return _value_of(found or entry)
+        return value_of(found or entry)
 
     def _serve(self, entry: Entry) -> Any:
         """Return what is at hand, counted as a hit."""
@@ -265,7 +272,7 @@ class ReadThrough:
                 self._counters.remembered_errors_served += 1
         else:
             self._counters.stale_hits += 1
-        return _value_of(entry)
+        return value_of(entry)
 
     def _find_fresh(self, key: Key) -> Entry | None:
         """Look again after the slot was won: a value may have been published, or primed, since the caller looked."""
@@ -365,7 +372,7 @@ class ReadThrough:
             )
 
     def _note(self, key: Key, kept: Kept) -> None:
-        if kept is Kept.KEPT:
+        if kept is KEPT:
             self.not_kept.clear(key)
         elif kept is Kept.REFUSED:
             self._counters.stale_publishes_refused += 1
@@ -386,7 +393,7 @@ class Fetching:
         self._terms = terms
         self._ticket: CacheTicket | None = None
 
-    def reserve(self) -> CacheTicket:
+    def reserve(self) -> Ticket:
         """Take the ticket, in the flight's first step."""
         self._ticket = self._through.reserve(self._key, self._call)
         return self._ticket
@@ -411,7 +418,7 @@ class Fetching:
                 through.release(ticket)
 
 
-def _value_of(entry: Entry) -> Any:
+def value_of(entry: Entry) -> Any:
     """Return the entry's value, or raise a twin of the failure that it remembers."""
     if entry.error is None:
         return entry.value

@@ -45,10 +45,9 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from inspect import Parameter, Signature
 from types import CodeType, FunctionType, MethodType
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from .. import defaults
 from ..cache.tags import TagTable
@@ -102,8 +101,7 @@ class BroughtMethodCall(BroughtCall):
         return self._arguments[0]
 
 
-@dataclass(frozen=True, slots=True)
-class CachedWiring:
+class CachedWiring(NamedTuple):
     """What the cells of a compiled call hold if results are kept.
 
     Attributes:
@@ -123,8 +121,7 @@ class CachedWiring:
     trust: Trust | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Wiring:
+class Wiring(NamedTuple):
     """What the cells of one function's compiled call hold at first.
 
     Attributes:

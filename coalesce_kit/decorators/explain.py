@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from ..cache.policy import Verdict
 from ..entry import Freshness
@@ -53,8 +53,7 @@ _NEXT: Final[dict[State, NextCall]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class Found(NamedTuple):
     """What is kept for a key, and what a call would do with it.
 
     Attributes:

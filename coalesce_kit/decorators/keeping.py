@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MethodType
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from ..backends.flight import current_flight
 from ..backends.in_process import detached_context
@@ -148,8 +148,7 @@ class KeepingNothing:
         return 0
 
 
-@dataclass(frozen=True, slots=True)
-class Caching:
+class Caching(NamedTuple):
     """How a function's results are kept, as its decorator was told.
 
     Attributes:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, MutableMapping
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..cache.memory import MemoryCache
 from ..cache.policy import CachePolicy, Ttl
@@ -16,8 +15,7 @@ from ..protocols import INHERIT, Coalescer, Inherit, OnAbandon
 from ..stats.observer import Observer, Observers
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(NamedTuple):
     """The options that many functions may have in common, checked.
 
     Attributes:
@@ -94,7 +92,7 @@ class Options:
             given["enabled"] = _checked_enabled(enabled)
         if not isinstance(observers, Inherit):
             given["observers"] = _checked_observers(observers)
-        return replace(self, **given)
+        return self._replace(**given)
 
 
 def _checked_vary(vary: object) -> tuple[ContextVar[Any], ...]:

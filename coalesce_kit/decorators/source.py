@@ -9,9 +9,8 @@ import inspect
 import keyword
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from inspect import Parameter, Signature
-from typing import Final
+from typing import Final, NamedTuple
 
 from ..keys import KeyPart
 
@@ -52,8 +51,7 @@ _BODY_LOCALS: Final = ("key", "load", "entry", "now", "error")
 _WORD: Final = re.compile(r"\w+")
 
 
-@dataclass(frozen=True, slots=True)
-class Features:
+class Features(NamedTuple):
     """What a function's compiled call does beside coalescing. What is off is not in the source.
 
     Attributes:
@@ -75,8 +73,7 @@ class Features:
     tags: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class MakerSource:
+class MakerSource(NamedTuple):
     """Source that defines one function, the maker, which returns the bodies and the shallow key's function.
 
     Attributes:
