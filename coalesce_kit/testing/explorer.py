@@ -98,7 +98,8 @@ def explore(
         seed: of everything that is drawn, ``random.random()`` inside the scenario included.
         change_points: how many priorities change in a run.
         eager: use the eager task factory (Python 3.12+).
-        permuted: let ready handles overtake each other. Asks of a program what asyncio does not ask.
+        permuted: let ready handles overtake each other. Asks of a program what asyncio does not ask, and only of a
+            sample: ``"exhaustive"`` is refused.
         reduced: of schedules that differ only in the order of two neighbours which do not touch each other, run one;
             the exhaustive search only. Such are a caller's start, or the arrival of what is waited for, and a handle of
             the loop that makes nothing ready: the former only takes its place in the queue.
@@ -106,7 +107,10 @@ def explore(
     Raises:
         ScheduleFailedError: a check failed, something was left, or asyncio had to report an exception.
         NotReplayableError: the scenario did something else when it was run again.
+        ValueError: an exhaustive search was to permute handles.
     """
+    if permuted and search == "exhaustive":
+        raise ValueError('permuted=True takes a sample: search="random" or search="priorities"')
     name = _name_of(scenario)
     searching = SEARCHES[search](random.Random(seed), change_points)
     late: list[tuple[str, str]] = []

@@ -15,9 +15,9 @@ from collections.abc import Callable, Coroutine, Mapping, Sized
 from functools import partial
 from typing import Any, Final, Literal, TypeVar
 
-from .clock import VirtualClock, describe_task
 from .events import Caller, Chooser, DeadEndError, Event, RedundantRunError
 from .step_loop import StepLoop
+from .step_loops import StepLoops
 
 T = TypeVar("T")
 
@@ -55,10 +55,10 @@ class World:
     def __init__(self, *, eager: bool = False, permuted: bool = False, reduced: bool = False) -> None:
         if eager and sys.version_info < (3, 12):
             raise ValueError("eager=True needs Python 3.12 or newer: there is no eager task factory before")
-        self.clock = VirtualClock()
         self.reports: list[str] = []
-        self._eager = eager
-        self.loops: list[StepLoop] = []
+        self._together = StepLoops(self.reports.append, eager=eager)
+        self.clock, self.loops = self._together.clock, self._together.loops
+        self.loop = self._together.make()
         self._loop_turns: list[tuple[StepLoop, Event]] = []
         self.time_passes: Literal["anywhere", "when idle"] = "when idle"
         self.trace: list[str] = []
@@ -68,8 +68,7 @@ class World:
         self._permuted = permuted
         self._reduced = reduced and not eager
         self._turn = Event("", self._run_first, times=_ENDLESS)
-        self._clock_moves = Event(TIME_PASSES, self._pass_time, times=_ENDLESS)
-        self.loop = self._make_loop()
+        self._clock_moves = Event(TIME_PASSES, self._together.pass_time, times=_ENDLESS)
 
     # ---- what a scenario says ----
 
@@ -83,10 +82,10 @@ class World:
         Args:
             name: of the loop; that it runs one of its handles is the event "``name`` runs".
         """
-        loop = self._make_loop()
+        loop = self._together.make()
         for every in self.loops:
             every.keep_to_itself()
-        turn = Event(f"{name} runs", partial(self._run_first_of, loop), times=_ENDLESS)
+        turn = Event(f"{name} runs", partial(self._together.run_first_of, loop), times=_ENDLESS)
         self._loop_turns.append((loop, turn))
         self._reduced = False
         return loop
@@ -110,7 +109,8 @@ class World:
         """
         caller = Caller(name, function, self.loop if loop is None else loop)
         started = None if after is None else lambda: after.task is not None
-        self.event(f"{name} starts", partial(self._act_on, caller.loop, caller.start), when=started).only_adds = True
+        act = partial(self._together.act_on, caller.loop, caller.start)
+        self.event(f"{name} starts", act, when=started).only_adds = True
         return caller
 
     def may_cancel(self, *callers: Caller, times: int = 1) -> None:
@@ -119,7 +119,7 @@ class World:
 
         def cancel(caller: Caller) -> None:
             budget[0] -= 1
-            self._act_on(caller.loop, caller.cancel)
+            self._together.act_on(caller.loop, caller.cancel)
 
         def is_possible(caller: Caller) -> bool:
             return budget[0] > 0 and caller.is_running
@@ -170,7 +170,7 @@ class World:
         mine: dict[str, Event] = {}
         try:
             for event, result in zip(names, outcomes.values(), strict=True):
-                act = partial(self._act_on, loop, end, result)
+                act = partial(self._together.act_on, loop, end, result)
                 mine[event] = self.event(event, act, when=lambda: not future.done())
                 mine[event].only_adds = True
             ended: T = await future
@@ -183,7 +183,7 @@ class World:
     def pass_time(self, seconds: float) -> None:
         """Move the clock; timers that are due become ready."""
         self.clock.advance(seconds)
-        self._ring()
+        self._together.ring()
 
     def always(self, check: Callable[[], object]) -> None:
         """Have ``check()`` called after every step; it raises if something is wrong."""
@@ -204,22 +204,15 @@ class World:
         contextvars.copy_context().run(self._run, scenario, chooser)
 
     def _run(self, scenario: Callable[[World], object], chooser: Chooser) -> None:
-        outer = asyncio._get_running_loop()  # noqa: SLF001  # asyncio's own word for a loop that is not the usual one
-        asyncio._set_running_loop(self.loop)  # noqa: SLF001  # the same
         failed = True
-        try:
-            with self.clock:
-                try:
-                    scenario(self)
-                    self._go_on(chooser)
-                    self._end()
-                    failed = False
-                finally:
-                    self._clear_away(failed=failed)
-        finally:
-            asyncio._set_running_loop(outer)  # noqa: SLF001  # the same
-            for loop in self.loops:
-                loop.close()
+        with self._together.running():
+            try:
+                scenario(self)
+                self._go_on(chooser)
+                self._end()
+                failed = False
+            finally:
+                self._forget(failed=failed)
 
     def _go_on(self, chooser: Chooser) -> None:
         choose, checks, trace, handles = chooser.choose, self._checks, self.trace, self.loop.ready()
@@ -261,8 +254,8 @@ class World:
             options += turns
             ready = ready or turns
         options += [event for event in self._events.values() if event.is_possible is None or event.is_possible()]
-        if (not ready or self.time_passes == "anywhere") and self._next_timer() is not None:
-            if not options and not any(map(asyncio.all_tasks, self.loops)):
+        if (not ready or self.time_passes == "anywhere") and self._together.next_timer() is not None:
+            if not options and not self._together.have_tasks():
                 return []  # nobody is there any more for whom it could ring
             options.append(self._clock_moves)
         return options
@@ -270,64 +263,23 @@ class World:
     def _run_first(self) -> None:
         self.loop.ready().popleft()._run()  # noqa: SLF001  # what a loop does with a handle
 
-    def _run_first_of(self, loop: StepLoop) -> None:
-        self._act_on(loop, loop.ready().popleft()._run)  # noqa: SLF001  # what a loop does with a handle
-
-    def _act_on(self, loop: asyncio.AbstractEventLoop, act: Callable[..., object], *args: object) -> None:
-        """Act as if in the thread of ``loop``."""
-        asyncio._set_running_loop(loop)  # noqa: SLF001  # asyncio's own word for a loop that is not the usual one
-        try:
-            act(*args)
-        finally:
-            asyncio._set_running_loop(self.loop)  # noqa: SLF001  # the same
-
     def _run_out_of_turn(self, place: int) -> None:
         handles = self.loop.ready()
         handle = handles[place]
         del handles[place]
         handle._run()  # noqa: SLF001  # what a loop does with a handle
 
-    def _pass_time(self) -> None:
-        moment = self._next_timer()
-        assert moment is not None
-        self.clock.advance_to(moment)
-        self._ring()
-
-    def _next_timer(self) -> float | None:
-        return min((moment for loop in self.loops if (moment := loop.next_timer()) is not None), default=None)
-
-    def _ring(self) -> None:
-        for loop in self.loops:
-            loop.ring()
-
-    def _make_loop(self) -> StepLoop:
-        loop = StepLoop(self.clock, self.reports.append)
-        if sys.version_info >= (3, 12) and self._eager:
-            loop.set_task_factory(asyncio.eager_task_factory)
-        self.loops.append(loop)
-        return loop
-
     def _end(self) -> None:
-        left = sorted(f"task: {describe_task(task)}" for loop in self.loops for task in asyncio.all_tasks(loop))
-        if left:
-            left.insert(0, "deadlock: nothing can happen any more, yet these wait")
-        elif (moment := self._next_timer()) is not None:
-            left.append(f"a timer is armed for {moment:g} s, and nobody is there for whom it could ring")
-        left += self.reports
+        left = self._together.left() + self.reports
         if left:
             raise DeadEndError("\n  ".join(left))
         for check in self._last_checks:
             check()
 
-    def _clear_away(self, *, failed: bool) -> None:
+    def _forget(self, *, failed: bool) -> None:
         """End what is left, so that nothing of this run is heard of in the next."""
         self._checks.clear()
         self._last_checks.clear()
         self._events.clear()
-        for loop in self.loops * (3 if failed else 0):
-            for task in asyncio.all_tasks(loop):
-                self._act_on(loop, task.cancel)
-            left = _LONGEST_RUN
-            while left and loop.ready():
-                left -= 1
-                self._run_first_of(loop)
+        if failed:
+            self._together.clear_away(_LONGEST_RUN)

@@ -38,6 +38,7 @@ class Fetch:
         leader: the call in whose context it runs; ``None`` if it was primed.
         in_background: it is a refresh that a reader of a stale value has started.
         was_stopped: it was told to stop, and went on.
+        was_cut_inside: what it ran inside was cancelled, by none of its callers.
         end: ``returned``, ``raised`` or ``cancelled``; ``None`` if it has not ended.
     """
 
@@ -48,6 +49,7 @@ class Fetch:
     began_at: float
     in_background: bool = False
     was_stopped: bool = False
+    was_cut_inside: bool = False
     ended: int = NEVER
     ended_at: float = float("inf")
     end: str | None = None

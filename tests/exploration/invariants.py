@@ -73,6 +73,24 @@ def g03_no_orphan_work(history: History) -> None:
         ), f"G3: fetch {fetch.number} went on to its end and nobody waited for it"
 
 
+def g04_a_cut_inside_is_an_error(history: History) -> None:
+    """Who waits for a fetch that is cancelled from inside gets an error that says so, and nobody else gets that one.
+
+    That nobody is cancelled by it is what G2 says.
+    """
+    cut = [fetch for fetch in history.fetches if fetch.was_cut_inside]
+    for fetch in cut:
+        leader = fetch.leader
+        assert leader is None or leader.was_cancelled or isinstance(leader.error, FetchCancelledError), (
+            f"G4: fetch {fetch.number} was cancelled from inside, and {leader.name}, who led it, got {leader.error!r}"
+        )
+    for call in history.calls:
+        if isinstance(call.error, FetchCancelledError):
+            assert any(call.began < fetch.ended < call.ended for fetch in cut), (
+                f"G4: {call.name} got {call.error!r}, and no fetch was cancelled from inside while it waited"
+            )
+
+
 def g05_failures_are_shared_once(history: History) -> None:
     """A failure is what those get who waited for it; the leader gets the original, and nobody else does."""
     for call in history.calls:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import CodeType
 from typing import Any
 
-from coalesce_kit.backends import in_process
+from coalesce_kit.backends import flight, in_process
 from coalesce_kit.backends.flight import PendingRequest
 from coalesce_kit.backends.in_process import RequestCoalescer
 from coalesce_kit.cache.memory import MemoryCache
@@ -146,7 +146,7 @@ BUGS = (
         "one ticket slot per key",
         Tickets,
         "reserve",
-        (("ticket.older = self._live.get(key)", "ticket.older = None"),),
+        (("ticket.older = youngest", "ticket.older = None"),),
         "over age, kept",
     ),
     Bug(
@@ -155,6 +155,13 @@ BUGS = (
         "leave",
         (("if not self.callers and not self._held", "if not self.callers or self.leader is None"),),
         "leader and 2 waiters, 1 cancel",
+    ),
+    Bug(
+        "a cancellation inside a fetch cancels its callers",
+        flight,
+        "as_told",
+        (("asyncio.CancelledError | GeneratorExit", "GeneratorExit"),),
+        "cancelled from inside, 2 waiters, 1 cancel",
     ),
     Bug(
         "nobody cancels a fetch that nobody waits for",

@@ -16,6 +16,7 @@ from coalesce_kit.errors import (
 )
 from coalesce_kit.testing.explorer import Scenario
 from coalesce_kit.testing.world import World
+from tests.exploration import invariants
 from tests.exploration.history import OriginError
 from tests.exploration.stage import Odds
 
@@ -29,6 +30,19 @@ def callers(count: int, *, cancels: int, invalidations: int = 1, **options: obje
         stage.may_cancel(stage.callers(*"abcd"[:count]), times=cancels)
         if invalidations:
             stage.invalidates()
+
+    return scenario
+
+
+def cut_inside() -> Scenario:
+    """What a fetch runs inside is cancelled, by none of its callers, of whom one may be cancelled."""
+    odds = Odds(fails=False, cut_inside=True)
+
+    def scenario(world: World) -> None:
+        stage = odds.on(world, max_wait_seconds=None)
+        stage.history.allowed = (FetchCancelledError,)
+        stage.checks.append(invariants.g04_a_cut_inside_is_an_error)
+        stage.may_cancel(stage.callers("a", "b", "c"))
 
     return scenario
 
@@ -370,6 +384,7 @@ CASES: dict[str, Case] = {
     "leader and 2 waiters, 1 invalidation": Case(lambda: callers(3, cancels=0)),
     "leader and 1 waiter, 2 cancels, 1 invalidation": Case(lambda: callers(2, cancels=2), large=True),
     "leader and 1 waiter, 1 cancel, 1 invalidation": Case(lambda: callers(2, cancels=1), large=True),
+    "cancelled from inside, 2 waiters, 1 cancel": Case(cut_inside),
     "over age": Case(over_age_in_order, large=True),
     "over age, kept": Case(over_age, large=True),
     "kept": Case(kept),

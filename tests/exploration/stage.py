@@ -23,6 +23,8 @@ from tests.model import Rules
 calling: ContextVar[Call | None] = ContextVar("calling", default=None)
 """The call in whose context something runs."""
 
+_INSIDE = "inside"
+
 
 def _refreshes() -> bool:
     flight = current_flight.get()
@@ -45,13 +47,23 @@ class Odds:
 
     Args:
         fails: whether a fetch may fail.
+        cut_inside: whether what a fetch runs inside may be cancelled, by nobody who calls.
         steps: how often a fetch suspends before it ends.
         swallows: whether a fetch that is cancelled goes on all the same.
         options: of ``@coalesced``.
     """
 
-    def __init__(self, *, fails: bool = True, steps: int = 0, swallows: bool = False, **options: Any) -> None:
+    def __init__(
+        self,
+        *,
+        fails: bool = True,
+        cut_inside: bool = False,
+        steps: int = 0,
+        swallows: bool = False,
+        **options: Any,
+    ) -> None:
         self._fails = fails
+        self._cut_inside = cut_inside
         self._steps = steps
         self._swallows = swallows
         self._stage: Stage | None = None
@@ -109,11 +121,14 @@ class Odds:
         outcomes: dict[str, Any] = {"returns": None}
         if self._fails:
             outcomes["fails"] = OriginError(fetch.number)
+        if self._cut_inside:
+            outcomes["is cancelled inside"] = asyncio.CancelledError(_INSIDE)
         try:
             for _ in range(self._steps):
                 await stage.world.outcome(name, {"goes on": None})
             await stage.world.outcome(name, outcomes)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as cut:
+            fetch.was_cut_inside = cut.args == (_INSIDE,)
             if not self._swallows:
                 raise
             fetch.was_stopped = True

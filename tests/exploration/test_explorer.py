@@ -368,6 +368,13 @@ def test_ready_handles_overtake_each_other_if_asked():
     assert failure.value.trace == "a starts, b starts, @1"
 
 
+def test_orders_that_asyncio_does_not_have_are_never_exhausted():
+    """With permuted=True only samples are taken, so that no report calls them exhausted."""
+    with pytest.raises(ValueError, match="takes a sample"):
+        explore(two_tasks(1), permuted=True)
+    assert not explore(two_tasks(1), search="priorities", most_schedules=5, permuted=True).exhausted
+
+
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="there is no eager task factory before 3.12")
 def test_eager_tasks_take_their_first_step_at_once():
     """With eager=True a caller runs up to its first suspension in the step in which it starts."""

@@ -88,7 +88,7 @@ class PeerOdds(Odds):
 
     def __init__(self, adapter: Any) -> None:
         self._adapter = adapter
-        self._fails, self._steps, self._swallows, self._asks = True, 0, False, {}
+        self._fails, self._cut_inside, self._steps, self._swallows, self._asks = True, False, 0, False, {}
 
     def on(self, world, **limits):
         async def odds(key):

@@ -6,7 +6,7 @@ import json
 import math
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import example, given, strategies as st
 
 from coalesce_kit.stats.latency import BOUNDS_SECONDS, RELATIVE_ERROR, LatencyHistogram, LatencySnapshot, bucket_of
 
@@ -96,6 +96,7 @@ def test_equal_samples_are_recorded_at_once():
 
 
 @given(st.lists(st.integers(min_value=0, max_value=200_000), max_size=60))
+@example([*range(100_000, 204_800, 1000)])  # waits in every bucket of a decade, and in each of its neighbours
 def test_a_crowd_is_recorded_as_its_members_one_by_one(ticks: list[int]):
     """``record_since`` counts each moment's distance to now where ``record`` would have."""
     now = 200.0
@@ -174,7 +175,7 @@ def test_as_dict_is_json_with_the_filled_buckets_by_bound():
 
 def test_as_dict_has_count_and_percentiles_under_their_names():
     """What the properties answer stands under their names."""
-    snapshot = histogram_of(*[0.001] * 50, *[0.1] * 45, *[10.0] * 5).snapshot()
+    snapshot = histogram_of(*[0.001] * 50, *[0.1] * 45, *[10.0] * 4, 1000.0).snapshot()
     names = ("count", "p50_seconds", "p95_seconds", "p99_seconds")
     data = snapshot.as_dict()
     assert {name: data.get(name) for name in names} == {name: getattr(snapshot, name) for name in names}

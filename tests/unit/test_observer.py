@@ -85,8 +85,9 @@ def test_events_are_frozen(event):
 
 
 def test_an_event_says_no_more_than_it_was_told():
-    """What whoever tells leaves out is the least: nobody waits, no error, no refresh, no reason; one key."""
-    started, ended, _, left, invalidated, changed = ONE_OF_EACH.values()
+    """What whoever tells leaves out is the least: nobody waits, no error, no refresh, no reason, no number; one key."""
+    started, ended, joined, left, invalidated, changed = ONE_OF_EACH.values()
+    assert {event.flight for event in (started, ended, joined, left)} == {joined.waiter, left.waiter} == {0}
     assert (started.refresh, ended.waiters, ended.error, left.error, changed.reason) == (False, 0, None, None, "")
     assert (invalidated.scope, invalidated.tags) == ("key", ())
     assert (started.text, invalidated.text, Invalidated(function="f", voided=0).key) == ("1", "1", None)

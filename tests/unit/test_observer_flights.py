@@ -56,7 +56,7 @@ async def test_all_events_of_a_fetch_have_its_number(door):
 @pytest.mark.on_every_loop
 @both_doors
 async def test_a_waiter_leaves_with_the_number_it_joined_with(door):
-    """However a wait ends, by an answer or by the caller's own leaving, it is told who it was."""
+    """However a wait ends, by an answer or by the caller's own leaving, it is told who it was, and of which fetch."""
     origin, watching = Origin(), ByFlight()
     asked = door(origin, observers=[watching])
     tasks = start(*(asked.ask() for _ in range(4)))
@@ -69,6 +69,7 @@ async def test_a_waiter_leaves_with_the_number_it_joined_with(door):
 
     assert len(set(watching.joined)) == 3
     assert sorted(watching.left) == sorted(watching.joined)
+    assert len(watching.events) == 1
 
 
 async def test_a_detached_fetch_and_its_successor_have_numbers_of_their_own():

@@ -115,6 +115,26 @@ async def test_a_failed_refresh_keeps_the_old_value_and_backs_off() -> None:
 
 @virtual
 @on_every_loop
+async def test_a_try_in_the_moment_until_which_it_was_put_off_counts() -> None:
+    """A fetch that begins and fails right then is put off again, and for longer."""
+    origin = Origin()
+    odds = keeping(origin, policy=SWR)
+    await after(origin, "old", odds())
+    await asyncio.sleep(10)
+    for failures in (1, 2, 3):
+        assert await odds() == "old"
+        await turns()
+        origin.fail(Down())
+        await turns()
+        entry = odds.peek()
+        assert entry.failures == failures
+        its_moment = asyncio.Event()
+        asyncio.get_running_loop().call_at(entry.retry_at, its_moment.set)
+        await its_moment.wait()
+
+
+@virtual
+@on_every_loop
 async def test_a_success_ends_the_back_off() -> None:
     """The next value begins with no failures."""
     origin = Origin()

@@ -246,6 +246,24 @@ async def test_a_refresh_that_hangs_is_ended_as_an_over_age_flight_is() -> None:
 
 
 @virtual
+async def test_a_refresh_that_hung_is_put_off_as_one_that_failed() -> None:
+    """A reader who comes right after it was ended gets the old value and starts no other."""
+    origin, backend = Origin(), RequestCoalescer(max_flight_seconds=20)
+    policy = CachePolicy(ttl=10, stale_while_revalidate=1000, retry_after_error_seconds=30)
+    odds = keeping(origin, policy=policy, backend=backend)
+    assert await after(origin, "old", odds()) == "old"
+    await asyncio.sleep(11)
+    assert await odds() == "old"
+    await asyncio.sleep(21)
+    assert odds.stats().refresh_errors == 1
+    assert await odds() == "old"
+    await turns()
+
+    assert odds.stats().refreshes_running == 0
+    assert len(origin.calls) == 2
+
+
+@virtual
 async def test_a_wait_that_ends_with_the_old_value_is_counted_by_name() -> None:
     """Who waited ``stale_wait_seconds`` in vain stays a led or coalesced call, and is counted once more."""
     origin = Origin()

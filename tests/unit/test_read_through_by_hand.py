@@ -11,9 +11,11 @@ import pytest
 from coalesce_kit import (
     CachePolicy,
     CoalescerClosedError,
+    MemoryCache,
     RecursiveFetchError,
     RequestCoalescer,
     UnshareableResultError,
+    bound,
     coalesced,
 )
 from tests.fakes import Origin, after, keeping, outcomes, start, turns
@@ -202,6 +204,52 @@ async def test_prime_obeys_the_policy() -> None:
 
     assert odds.peek() is None
     assert "cache_if" in str(odds.explain())
+
+
+@virtual
+@on_every_loop
+async def test_a_primed_value_has_a_size() -> None:
+    """What is larger than the cache is not kept, whoever has made it, and ``explain`` says so."""
+    odds = keeping(Origin(), ttl=10, cache=MemoryCache(max_bytes=3, size_of=len))
+    odds.prime("four")
+    assert odds.peek() is None
+    assert "larger than the cache" in str(odds.explain())
+    odds.prime("two")
+
+    assert await odds() == "two"
+    assert odds.stats().oversized_results == 1
+
+
+@virtual
+@on_every_loop
+async def test_a_primed_value_goes_with_its_instance() -> None:
+    """What was primed for an instance is out of use when the instance is gone, as what was fetched for it is."""
+
+    class Client:
+        @coalesced(ttl=1000)
+        async def odds(self) -> str:
+            return "fetched"
+
+    client = Client()
+    bound(client.odds).prime("primed")
+    assert await client.odds() == "primed"
+    entry = bound(client.odds).peek()
+    del client
+    gc.collect()
+
+    assert entry.is_dead
+
+
+@virtual
+@on_every_loop
+async def test_prime_leaves_nothing_but_its_value() -> None:
+    """An invalidation after it finds the value, and no fetch that would be on its way."""
+    odds = keeping(Origin(), ttl=10)
+    odds.prime("one")
+    odds.prime("two")
+
+    assert odds.invalidate().voided == 1
+    assert odds.invalidate().voided == 0
 
 
 @virtual

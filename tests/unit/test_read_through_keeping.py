@@ -11,6 +11,8 @@ import coalesce_kit
 from coalesce_kit import (
     CachePolicy,
     MemoryCache,
+    RequestCoalescer,
+    UnshareableResultError,
     coalesced,
 )
 from tests.fakes import Origin, after, keeping, outcomes, start, turns
@@ -48,6 +50,69 @@ async def test_every_value_is_kept(value: Any) -> None:
 
     assert await odds() is value
     assert odds.stats().fetches == 1
+
+
+@virtual
+@on_every_loop
+async def test_what_is_kept_knows_how_long_its_fetch_took() -> None:
+    """``fetch_seconds`` of an entry are those of the fetch, and not of anything before it."""
+    origin = Origin()
+    odds = keeping(origin, ttl=10)
+    await asyncio.sleep(100)
+    (caller,) = start(odds())
+    await asyncio.sleep(3)
+    origin.answer()
+    await caller
+
+    assert odds.peek().fetch_seconds == 3
+
+
+@virtual
+@on_every_loop
+async def test_a_coalescer_that_takes_no_ticket_keeps_nothing() -> None:
+    """One that never calls ``reserve``: nobody could void what it brings, so that is delivered and not kept."""
+
+    class WithoutTickets(RequestCoalescer):
+        async def get_or_fetch(self, cache_key: Any, fetch_fn: Any, **_: Any) -> Any:
+            entry = await fetch_fn()
+            assert entry.tags == ()
+            return entry
+
+    origin = Origin()
+    odds = keeping(origin, ttl=10, tags=("odds",), backend=WithoutTickets())
+    assert await after(origin, "one", odds()) == "one"
+    assert await after(origin, "two", odds()) == "two"
+
+    assert odds.peek() is None
+
+
+@virtual
+@on_every_loop
+async def test_why_nothing_was_kept_is_forgotten_when_something_is() -> None:
+    """``explain`` speaks of the last result alone, also when that one is of no use any more."""
+    origin = Origin()
+    odds = keeping(origin, policy=CachePolicy(ttl=10, cache_if=bool))
+    await after(origin, 0, odds())
+    assert "cache_if" in str(odds.explain())
+    await after(origin, 1, odds())
+    await asyncio.sleep(20)
+
+    assert odds.explain().notes == ()
+
+
+@virtual
+@on_every_loop
+async def test_what_can_be_used_only_once_is_not_kept() -> None:
+    """Nobody gets a generator that others get too; each caller is told, and ``explain`` says why nothing is kept."""
+    origin = Origin()
+    odds = keeping(origin, ttl=10)
+    callers = start(odds(), odds())
+    await turns()
+    origin.answer(number for number in range(3))
+
+    assert [type(end) for end in await outcomes(callers)] == [UnshareableResultError] * 2
+    assert odds.peek() is None
+    assert "used only once" in str(odds.explain())
 
 
 @virtual

@@ -11,7 +11,8 @@ import weakref
 import pytest
 
 from coalesce_kit.stats.counters import Counters, Gauges, process_instance
-from coalesce_kit.stats.registry import StatsRegistry
+from coalesce_kit.stats.registry import RegistrySnapshot, StatsRegistry
+from coalesce_kit.stats.showing import FlightSeen
 
 
 def counted(led: int = 0, coalesced: int = 0, fetches: int = 0, in_flight: int = 0) -> Counters:
@@ -128,6 +129,35 @@ def test_what_a_fetch_counts_after_its_function_is_gone_is_not_lost():
     counters.in_flight -= 1
     after = registry.snapshot()
     assert (after.totals.fetches, after.totals.in_flight, after.totals.pending_keys) == (1, 0, 0)
+
+
+def test_what_is_not_said_of_a_function_is_nothing():
+    """One that is registered with its numbers alone has no flights, no waiters and no limits that anybody knows."""
+    registry = StatsRegistry()
+    registry.register("f", counted(led=1))
+    assert registry.flights(at_most=5) == []
+    assert (registry.stats("f").waiters, registry.stats("f").pending_keys) == (0, 0)
+
+
+def test_a_snapshot_can_be_made_without_limits():
+    """As one is whose numbers came from another process: it knows of no function's limits."""
+    numbers = Counters().snapshot("f")
+    snapshot = RegistrySnapshot(
+        instance="there", pid=1, started_seconds_ago=1.0, functions={}, gone=numbers, totals=numbers
+    )
+    assert snapshot.as_dict()["config"]["functions"] == {}
+
+
+def test_the_flights_of_a_function_that_is_gone_and_settled_are_not_asked_for():
+    """What it had in the air is shown until its last fetch has ended, and the function is not asked after that."""
+    seen = FlightSeen(function="f", key="key", age_seconds=1.0, waiters=0, zombie=False, joinable=False)
+    registry, counters = StatsRegistry(), counted(led=1, in_flight=1)
+    registry.register("f", counters, flights=lambda _: [seen])
+    registry.fold("f", counters)
+    assert registry.flights(at_most=5) == [seen]
+    counters.in_flight -= 1
+
+    assert registry.flights(at_most=5) == []
 
 
 def test_a_settled_function_is_held_no_more():

@@ -12,6 +12,7 @@ import pytest
 
 from tools.mutants.__main__ import ROOT
 from tools.mutants.changes import find_mutants
+from tools.mutants.lines import Footprints
 from tools.mutants.settings import MutantsError, read_settings
 
 pytestmark = pytest.mark.skipif(sys.version_info < (3, 12), reason="the tool needs the places of f-strings' parts")
@@ -129,6 +130,17 @@ def test_every_mutant_of_the_package_is_python() -> None:
     for file in read_settings(ROOT / "tests" / "mutants.toml").files:
         for mutant in find_mutants((ROOT / file).read_text(encoding="utf-8"), file)[::7]:
             ast.parse(mutant.changed)
+
+
+def test_tests_that_are_named_after_a_module_are_asked_first() -> None:
+    """Thousands run a line in the middle of everything, and only so many are asked."""
+    lines = {
+        "tests/test_much.py::test_all": {"toy/flight.py": 0b111110},
+        "tests/test_flight_events.py::test_one": {"toy/flight.py": 0b10, "toy/other.py": 0b1111110},
+    }
+    footprints = Footprints(dict.fromkeys(lines, 0.1), lines, red=())
+    (mutant, *_) = find_mutants("LIMIT = 3\n", "toy/flight.py")
+    assert [*footprints.choose(mutant, 1)] == ["tests/test_flight_events.py::test_one"]
 
 
 def test_a_row_needs_a_reason(tmp_path) -> None:

@@ -115,6 +115,9 @@ def in_fork(work: Callable[[], int], log: Path) -> int:
 class ManyForks(Plugin):
     """Collects every test once, and runs the tests of each mutant in a fork of its own.
 
+    A red test counts if it is the first of its fork; otherwise it runs again, as the first of another. So what an
+    earlier test has left, or a moment in which the machine was slow, kills no mutant.
+
     Args:
         tries: what is to be tried; ``told`` is called for each with its result.
         jobs: how many forks run side by side.
@@ -123,37 +126,47 @@ class ManyForks(Plugin):
     def __init__(self, tries: Iterator[Try], jobs: int, told: Callable[[Try], None]) -> None:
         super().__init__()
         self._tries = tries
-        self._jobs = jobs
         self._told = told
+        self._again: list[Try] = []
         self._running: dict[int, tuple[Try, int]] = {}
+        self._free = list(range(jobs))
         self._slots = mmap.mmap(-1, 4 * jobs)  # which test each fork is at, readable when it hangs
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Try mutant after mutant, instead of running the tests once."""
         items = {item.nodeid: item for item in session.items}
         functions = functions_of_package()
-        free = list(range(self._jobs))
-        for one in self._tries:
+        while (one := self._next()) is not None:
             one.tests = {test: spent for test, spent in one.tests.items() if test in items}  # an id may hold an address
-            if not free:
-                free.append(self._wait())
-            slot = free.pop()
+            slot = self._free.pop()
             pid = os.fork()
             if not pid:
                 os._exit(self._try(one, slot, items, functions))
             self._running[pid] = one, slot
-        while self._running:
-            self._wait()
         return True
 
-    def _wait(self) -> int:
+    def _next(self) -> Try | None:
+        """Return what is to be tried next, when there is room for it; ``None`` when all has ended."""
+        if not self._free:
+            self._wait()
+        one = self._again.pop() if self._again else next(self._tries, None)
+        while one is None and self._running:
+            self._wait()
+            one = self._again.pop() if self._again else None
+        return one
+
+    def _wait(self) -> None:
         pid, status = os.wait()
         one, slot = self._running.pop(pid)
+        self._free.append(slot)
         one.result = os.waitstatus_to_exitcode(status)
         index = int.from_bytes(self._slots[4 * slot : 4 * slot + 4])
+        if one.result == KILLED and 0 < index < len(one.tests):
+            one.tests = dict(list(one.tests.items())[index:])
+            self._again.append(one)
+            return
         one.test = list(one.tests)[index] if one.result != SURVIVED and index < len(one.tests) else ""
         self._told(one)
-        return slot
 
     def _try(self, one: Try, slot: int, items: dict[str, pytest.Item], functions: Functions) -> int:
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))

@@ -40,7 +40,8 @@ class Footprints:
     def choose(self, mutant: Mutant, most: int) -> dict[str, float]:
         """Return the tests that run a mutant's line, or for what runs at import any line of its file, at most ``most``.
 
-        In turn: the one that runs the largest share of its lines in the module, the one that knows the module best (by
+        First those of the files that have the module's name, such as ``test_flight_events.py`` for ``flight.py``. Then
+        in turn: the one that runs the largest share of its lines in the module, the one that knows the module best (by
         that share and by how many lines it is), and one of each file.
         """
         by_file: dict[str, list[tuple[float, str]]] = {}
@@ -53,10 +54,12 @@ class Footprints:
                 shares.append((-count / of_all, count, test))
                 by_file.setdefault(test.partition("::")[0], []).append((-count * count / of_all, test))
         each = [sorted(by_file[file]) for file in sorted(by_file)]
+        name = f"test_{Path(mutant.file).stem}"
+        named = [one[-1] for file in sorted(by_file) if name in file for one in sorted(by_file[file])]
         narrow = [one[-1] for one in sorted(shares)]
         knowing = [one[-1] for one in sorted(chain(*each))]
         mixed = [one[-1] for one in chain(*zip_longest(*each)) if one is not None]
-        chosen = [*dict.fromkeys(chain(*zip(narrow, knowing, mixed, strict=True)))]
+        chosen = [*dict.fromkeys(chain(named, *zip(narrow, knowing, mixed, strict=True)))]
         return {test: self.seconds[test] for test in (chosen[:most] if most else chosen)}
 
     def files_about(self, file: str, tests: Iterable[str]) -> list[str]:
