@@ -326,6 +326,8 @@ class Process:
     def heard_up_to(self, link: Link, moment: float) -> None:
         """Everything announced before ``moment`` was handed out."""
         self.horizon.heard(link, moment)
+        if self.owed.is_overdue:
+            send_owed(self, link)  # the store answers, and there may be nobody who asks it anything
 
     def begin_generation(self, link: Link, *, connected: bool) -> None:
         """The subscription begins, or is gone: before now, announcements may have been missed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import math
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, TypeAlias
@@ -91,6 +92,7 @@ class Pipeline:
         self._is_flush_due = False
         self._was_reached = False
         self._watch: asyncio.TimerHandle | None = None
+        self._looks_at = math.inf
         self._is_closed = False
 
     async def run(self, script: Script, key: str, *words: Word, started: float | None = None) -> Any:
@@ -152,7 +154,7 @@ class Pipeline:
         if not self._is_flush_due:
             self._is_flush_due = True
             self._loop.call_soon(self._flush)
-        if self._watch is None:
+        if operation.deadline < self._looks_at:  # what it waits for now may be a connection, which has longer
             self._look_at(operation.deadline)
         return answer
 
@@ -269,11 +271,14 @@ class Pipeline:
     # ---- deadlines ----
 
     def _look_at(self, moment: float) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+        self._looks_at = moment
         self._watch = self._loop.call_later(max(moment - clock.now(), 0.0), self._look, moment)
 
     def _look(self, due: float) -> None:
         """Give up what is over its deadline, unless it is this very look that is late."""
-        self._watch = None
+        self._watch, self._looks_at = None, math.inf
         now = clock.now()
         late = max(now - due, 0.0)
         any_failed = False

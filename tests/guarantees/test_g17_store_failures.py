@@ -154,6 +154,20 @@ async def test_g17_invalidations_are_told_when_the_store_is_back(world):
     assert await fetched(world, second, "new", league="nfl") == "new"
 
 
+async def test_g17_invalidations_are_told_although_nobody_calls_and_nothing_reconnects(world):
+    """An outage too short for the subscription to notice: the next proof that the store answers has them told."""
+    (first,) = world.start(1, coherence_seconds=3)
+    await world.primed("old", first)
+    first.wire.is_cut = True
+    first.odds.invalidate("nba")
+    await turns(LONG)
+    assert first.fleet.invalidations_pending == 1
+    first.wire.is_cut = False
+    await asyncio.sleep(1.1)  # a heartbeat
+    await turns(LONG)
+    assert (first.fleet.invalidations_pending, first.fleet.is_degraded) == (0, False)
+
+
 async def test_g17_the_functions_own_error_is_not_mistaken(world):
     """A function that itself raises the store's error is called once, and its error is its callers'."""
     (only,) = world.start(1)

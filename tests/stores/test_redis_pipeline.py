@@ -230,6 +230,17 @@ async def test_an_operation_ends_at_its_deadline(pipeline, client, breaker, virt
     assert breaker.state == "open"
 
 
+async def test_no_operation_waits_for_a_connection_that_is_given_up_later(pipeline, client, virtual_time):
+    """The one timer rings for whatever is due first: here an operation that was asked for after the other had ended."""
+    client.seconds = 100
+    with pytest.raises(StoreUnavailableError):
+        await run(pipeline, "first")  # its connection has a second more
+    asked = virtual_time.now()
+    with pytest.raises(StoreUnavailableError, match=r"within 0\.50 s"):
+        await run(pipeline, "second")
+    assert virtual_time.now() - asked == pytest.approx(0.5)
+
+
 async def test_many_late_answers_at_once_are_one_time_out(pipeline, client, breaker):
     """Fifty callers of one exchange are one time-out, not fifty."""
     client.seconds = 60
