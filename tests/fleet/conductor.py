@@ -125,12 +125,14 @@ class Fleet:
         self.journal = Journal(self.log, "conductor")
         self.workers: list[WorkerProcess] = []
         self._losses = itertools.count()
+        self._is_closed = False
 
     async def spawn(self, name: str, *, url: str | None = None, **options: Any) -> WorkerProcess:
         """Start a worker and wait until it listens."""
         given = {
             "name": name,
             "url": url or self.server.url,
+            "is_cluster": False,
             "log": str(self.log),
             "truth": str(self._truth_path),
             "lease": LEASE_SECONDS,
@@ -190,7 +192,10 @@ class Fleet:
         worker.kill(signal.SIGCONT)
 
     async def close(self) -> None:
-        """End every worker."""
+        """End every worker; once."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         await asyncio.gather(*(worker.end() for worker in self.workers))
         self.journal.close()
         self.story = entries(self.log)

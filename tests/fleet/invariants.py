@@ -7,7 +7,8 @@
   by any process in strict mode after the store was told; nor read from the store by anybody, ever.
 * Every caller ends within its bounds, with a value, or with ``WaitTimeoutError``.
 
-A process that is cut off serves its own copies meanwhile (degraded), which is no promise broken.
+A process that is cut off serves its own copies meanwhile (degraded), which is no promise broken. A question that was
+sent and not answered, as its process was killed, or gave it up, may still be done by the server at any later time.
 """
 
 from __future__ import annotations
@@ -52,7 +53,16 @@ class Term:
 
 def complaints(log: Sequence[Entry], rules: Rules) -> list[str]:
     """Return everything that is wrong with a log."""
+    log = [*log, *_unanswered(log)]
     return [*_overlaps(log, rules), *_stale_serves(log, rules), *_stale_reads(log), *_callers(log, rules)]
+
+
+def _unanswered(log: Sequence[Entry]) -> Iterator[Entry]:
+    """The questions of which the log has no answer, as if one had come at the end of time."""
+    answered = {(entry["who"], entry["ask"]) for entry in log if "ask" in entry and entry["what"] != "asked"}
+    for entry in log:
+        if entry["what"] == "asked" and (entry["who"], entry["ask"]) not in answered:
+            yield {**entry, "what": entry["operation"], "sent": entry["at"], "at": float("inf"), "answer": "none"}
 
 
 def terms_of(log: Sequence[Entry]) -> dict[str, Term]:
@@ -93,7 +103,9 @@ def _has_ended(log: Sequence[Entry], earlier: Term, later: Term, rules: Rules) -
         if entry["what"] == "renew" and entry["sent"] <= later.won_at and _was_renewed(entry, earlier.token):
             last = max(last, entry["sent"])
         is_removal = entry["what"] == "removed" and earlier.key in entry["keys"]
-        if is_removal and earlier.asked_at <= entry["at"] and entry["sent"] <= later.won_at:
+        # One that was given up may still be on its way.
+        done_by = entry["at"] if is_removal and entry["answer"] == "done" else float("inf")
+        if is_removal and earlier.asked_at <= done_by and entry["sent"] <= later.won_at:
             return True
     if later.won_at - last >= rules.lease_seconds:
         return True

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-KEYS = 64
+KEYS = 1024
 
 
 class Journal:

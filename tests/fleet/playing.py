@@ -32,6 +32,21 @@ class Played:
         )
         return invariants.complaints(self.log, rules)
 
+    def disappointments(self) -> list[str]:
+        """What the story was to come to and did not."""
+        seen, expected = self.row(), self.expected
+        least, most = expected.fetches
+        wrong = []
+        if not least <= seen["fetches"] <= most:
+            wrong.append(f"{seen['fetches']} fetches, not {least} to {most}")
+        if seen["answered"] < expected.answered:
+            wrong.append(f"{seen['answered']} callers were answered, not {expected.answered}")
+        if seen["refused"] < expected.refused:
+            wrong.append(f"{seen['refused']} publishes were refused, not {expected.refused}")
+        if seen["failed"] and not self.name.startswith("all together"):
+            wrong.append(f"{seen['failed']} callers got a failure")
+        return wrong
+
     def row(self) -> dict[str, Any]:
         """What happened to the story's key."""
         return invariants.row(self.log, self.expected.key)

@@ -73,6 +73,21 @@ GOOD = {
         won(1.3, "b", "t2"),
         published(1.4, "a", "t1"),
     ],
+    "a removal by a process that was killed before it heard of it": [
+        won(1, "a", "t1"),
+        entry(1.1, "c", "asked", ask=1, operation="removed", keys=["k1"]),
+        won(1.2, "b", "t2"),
+    ],
+    "a removal that was given up, and done later": [
+        won(1, "a", "t1"),
+        entry(1.05, "c", "removed", sent=0.5, ask=1, keys=["k1"], answer="StoreUnavailableError"),
+        won(1.2, "b", "t2"),
+    ],
+    "a publish by a process that was killed before it heard of it": [
+        won(1, "a", "t1"),
+        entry(1.1, "a", "asked", ask=1, operation="publish", token="t1", kind="keep", number=1),
+        won(1.2, "b", "t2"),
+    ],
     "an old value before the announcement came": [connected("b"), *invalidated(1, "a", 5), called(1.5, "b", 4)],
     "an old value of a process that is cut off": [
         connected("b"),
@@ -99,6 +114,15 @@ def test_a_good_log_is_good(case):
 
 
 BAD = {
+    "two leases, and a removal of before": (
+        [
+            entry(0.9, "c", "asked", ask=1, operation="removed", keys=["k1"]),
+            entry(0.95, "c", "removed", sent=0.9, ask=1, keys=["k1"], answer="done"),
+            won(1, "a", "t1"),
+            won(1.5, "b", "t2"),
+        ],
+        "b won beside a",
+    ),
     "two leases": ([won(1, "a", "t1"), won(1.5, "b", "t2")], "b won beside a"),
     "two leases asked for at once": (
         [won(1, "a", "t1"), entry(1.005, "b", "acquire", sent=0.99, answer="Won", token="t2", number=None)],

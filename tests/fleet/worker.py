@@ -8,7 +8,9 @@ answer into the common log, and which stops or ends the process at a given step 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
+import logging
 import os
 import signal
 import sys
@@ -16,10 +18,14 @@ import time
 from collections.abc import Awaitable, Sequence
 from typing import Any, TypeVar
 
+from redis.asyncio.cluster import RedisCluster
+
 from coalesce_kit import coalesced
 from coalesce_kit.backends.codec import codec_for
 from coalesce_kit.backends.distributed import DistributedCoalescer
 from coalesce_kit.backends.envelope import Foreign, open_envelope
+from coalesce_kit.defaults import get_stats_registry
+from coalesce_kit.stats.health import judge
 from coalesce_kit.store_port import Dropped, Finished, Hit, Kept, Outcome, Signal, SignalStream, Wait, Won
 from coalesce_kit.stores.redis import RedisStore
 from tests.fleet.journal import Journal, Truth
@@ -74,73 +80,73 @@ def number_in(body: bytes | None, record: str) -> int | None:
 
 
 class Witness:
-    """A store that writes down what it is asked and what it answers."""
+    """A store that writes down what it is asked, before it is sent, and what it answers.
+
+    Who is killed in between leaves the question in the log: the server may have done what it asks for.
+    """
 
     def __init__(self, store: RedisStore, journal: Journal, step: Step) -> None:
         self._store = store
         self._journal = journal
         self._step = step
+        self._numbers = itertools.count()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
-    async def _seen(self, what: str, sent: float, asking: Awaitable[R], **facts: Any) -> R:
+    async def _seen(self, what: str, facts: dict[str, Any], asking: Awaitable[R]) -> R:
+        facts["ask"] = next(self._numbers)
+        facts["sent"] = self._journal.note("asked", operation=what, **facts)
         try:
             return await asking
         except BaseException as error:
-            self._journal.note(what, sent=sent, answer=type(error).__name__, **facts)
+            self._journal.note(what, answer=type(error).__name__, **facts)
             raise
 
     async def read(self, key: str, *, have: str | None = None) -> Kept | None:
-        sent = time.monotonic()
-        kept = await self._seen("read", sent, self._store.read(key, have=have), key=key_of(key))
+        facts: dict[str, Any] = {"key": key_of(key)}
+        kept = await self._seen("read", facts, self._store.read(key, have=have))
         number = None if kept is None else number_in(kept.body, key)
-        self._journal.note("read", sent=sent, key=key_of(key), answer=type(kept).__name__, number=number)
+        self._journal.note("read", answer=type(kept).__name__, number=number, **facts)
         return kept
 
     async def acquire(self, key: str, *, token: str, **options: Any) -> Any:
         self._step.reached("acquire to be sent")
-        sent = time.monotonic()
         facts: dict[str, Any] = {"key": key_of(key), "token": token}
-        answer = await self._seen("acquire", sent, self._store.acquire(key, token=token, **options), **facts)
+        answer = await self._seen("acquire", facts, self._store.acquire(key, token=token, **options))
         body = answer.kept.body if isinstance(answer, Hit) else answer.body if isinstance(answer, Outcome) else None
         if isinstance(answer, Won | Wait) and answer.stale is not None:
             body = answer.stale.body
-        self._journal.note("acquire", sent=sent, answer=type(answer).__name__, number=number_in(body, key), **facts)
+        self._journal.note("acquire", answer=type(answer).__name__, number=number_in(body, key), **facts)
         if isinstance(answer, Won):
             self._step.reached("lease won")
         return answer
 
     async def renew(self, leases: Sequence[tuple[str, str]], *, lease_seconds: float) -> Sequence[bool]:
-        sent = time.monotonic()
-        tokens = [token for _, token in leases]
-        answers = await self._seen("renew", sent, self._store.renew(leases, lease_seconds=lease_seconds), tokens=tokens)
-        self._journal.note("renew", sent=sent, tokens=tokens, answer=list(answers))
+        facts: dict[str, Any] = {"tokens": [token for _, token in leases]}
+        answers = await self._seen("renew", facts, self._store.renew(leases, lease_seconds=lease_seconds))
+        self._journal.note("renew", answer=list(answers), **facts)
         self._step.reached("lease renewed")
         return answers
 
     async def publish(self, key: str, *, token: str, body: bytes, **options: Any) -> Any:
         self._step.reached("publish to be sent")
-        sent = time.monotonic()
         facts = {"key": key_of(key), "token": token, "kind": options["kind"], "number": number_in(body, key)}
-        asking = self._store.publish(key, token=token, body=body, **options)
-        answer = await self._seen("publish", sent, asking, **facts)
-        self._journal.note("publish", sent=sent, answer=answer.name, **facts)
+        answer = await self._seen("publish", facts, self._store.publish(key, token=token, body=body, **options))
+        self._journal.note("publish", answer=answer.name, **facts)
         self._step.reached("publish answered")
         return answer
 
     async def abandon(self, key: str, *, token: str) -> bool:
-        sent = time.monotonic()
-        facts = {"key": key_of(key), "token": token}
-        answer = await self._seen("abandon", sent, self._store.abandon(key, token=token), **facts)
-        self._journal.note("abandon", sent=sent, answer=answer, **facts)
+        facts: dict[str, Any] = {"key": key_of(key), "token": token}
+        answer = await self._seen("abandon", facts, self._store.abandon(key, token=token))
+        self._journal.note("abandon", answer=answer, **facts)
         return answer
 
     async def invalidate(self, keys: Sequence[str]) -> None:
-        sent = time.monotonic()
-        facts = {"keys": [key_of(key) for key in keys]}
-        await self._seen("removed", sent, self._store.invalidate(keys), **facts)
-        self._journal.note("removed", sent=sent, answer="done", **facts)
+        facts: dict[str, Any] = {"keys": [key_of(key) for key in keys]}
+        await self._seen("removed", facts, self._store.invalidate(keys))
+        self._journal.note("removed", answer="done", **facts)
 
     def signals(self, **options: Any) -> SignalStream:
         return _Witnessed(self._store.signals(**options), self._journal)
@@ -174,7 +180,7 @@ class Worker:
     """The process.
 
     Args:
-        options: ``name, url, log, truth, lease, max_wait, coherence, consistency, fetch, ttl``.
+        options: ``name, url, is_cluster, log, truth, lease, max_wait, coherence, consistency, fetch, ttl``.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -182,8 +188,10 @@ class Worker:
         self.truth = Truth(options["truth"])
         self.step = Step(self.journal)
         self.fetch_seconds: float = options["fetch"]
+        self.text = ""
         self.fetches = 0
-        store = Witness(RedisStore(options["url"], namespace="chaos"), self.journal, self.step)
+        where = RedisCluster.from_url(options["url"]) if options["is_cluster"] else options["url"]
+        store = Witness(RedisStore(where, namespace="chaos"), self.journal, self.step)
         self.fleet = DistributedCoalescer(
             store,
             lease_seconds=options["lease"],
@@ -204,36 +212,52 @@ class Worker:
             await asyncio.sleep(self.fetch_seconds)
         finally:
             self.journal.note("fetched", key=key, number=number, fetch=this)
-        return {"number": number, "by": self.journal.who}
+        return {"number": number, "by": self.journal.who, "text": self.text}
 
-    async def call(self, key: str) -> None:
+    async def call(self, key: str) -> Answer:
         began, degraded = time.monotonic(), self.fleet.is_degraded
         try:
             number, failure = (await self.answer(key))["number"], None
         except Exception as error:
             number, failure = None, f"{type(error).__name__}: {error}"
         degraded |= self.fleet.is_degraded
-        self.journal.note("call", key=key, began=began, number=number, failure=failure, degraded=degraded)
+        ended = self.journal.note("call", key=key, began=began, number=number, failure=failure, degraded=degraded)
+        return {"number": number, "failure": failure, "seconds": ended - began}
 
     async def do(self, command: dict[str, Any]) -> dict[str, Any]:
         """Do what a command says and return the answer."""
         what = command["do"]
         if what == "call":
             async with asyncio.TaskGroup() as group:
-                for _ in range(command["callers"]):
-                    group.create_task(self.call(command["key"]))
-        elif what == "change":
+                calls = [group.create_task(self.call(command["key"])) for _ in range(command["callers"])]
+            said = [call.result() for call in calls]
+            failed = sum(one["failure"] is not None for one in said)
+            numbers = sorted({one["number"] for one in said if one["failure"] is None})
+            slowest = max(one["seconds"] for one in said)
+            return {"answered": len(said) - failed, "failed": failed, "numbers": numbers, "slowest": slowest}
+        if what == "change":
             await self.change(command["key"])
         elif what == "arm":
             self.step.arm(command["step"], command["signal"])
+        elif what == "set":
+            self.fetch_seconds, self.text = command["fetch"], "x" * command["bytes"]
         elif what == "block":
             time.sleep(command["seconds"])  # what a careless handler does
         elif what == "numbers":
-            stats = self.answer.stats()
-            names = ("fetches", "store_hits", "fenced_publishes", "leases_won", "leases_lapsed", "store_waits")
-            numbers = {name: getattr(stats, name) for name in names}
-            return {**numbers, "degraded": self.fleet.is_degraded, "pending": self.fleet.invalidations_pending}
+            return self.numbers()
         return {}
+
+    def numbers(self) -> Answer:
+        """How the process does, by its own account."""
+        stats, health = self.answer.stats(), judge(get_stats_registry().snapshot())
+        return {
+            "degraded": self.fleet.is_degraded,
+            "pending": self.fleet.invalidations_pending,
+            "breaker": stats.breaker_state,
+            "store_errors": stats.store_errors,
+            "health": health.status,
+            "reasons": [reason.code for reason in health.reasons],
+        }
 
     async def change(self, key: str) -> None:
         """Change the truth and invalidate what was made of the old one."""
@@ -260,4 +284,5 @@ class Worker:
 
 
 if __name__ == "__main__":
+    logging.getLogger("coalesce_kit").addHandler(logging.NullHandler())  # what happens is in the journal
     asyncio.run(Worker(**json.loads(sys.argv[1])).run())

@@ -1,6 +1,8 @@
 """``python -m tests.exploration.fleet``: every planted bug of the protocol, and after how many schedules it is caught.
 
-``python -m tests.exploration.fleet scenarios [SCHEDULES]`` runs every scenario: exhausted where it is small enough.
+``python -m tests.exploration.fleet scenarios [SCHEDULES]`` runs every scenario twice: with events that may come between
+any two steps of a task, exhausted where it is small enough and sampled otherwise; and *calm*, with smaller numbers and
+events that wait until everybody has gone as far as they can, all schedules.
 """
 
 from __future__ import annotations
@@ -10,9 +12,12 @@ import sys
 import time
 
 from coalesce_kit.testing.explorer import ScheduleFailedError, explore
+from tests.exploration.fleet.calm import calmly
+from tests.exploration.fleet.cases import CALM, CASES
 from tests.exploration.fleet.catching import catch
 from tests.exploration.fleet.planting import FLEET_BUGS
-from tests.exploration.fleet.scenarios import CASES
+
+MOST_CALM = 60_000
 
 
 def bugs(wanted: str) -> int:
@@ -31,12 +36,13 @@ def scenarios(most: int) -> int:
     """Print the table of scenarios; return how many failed."""
     failed = 0
     print(f"{'schedules':>9}  {'':9}  {'longest':>7}  {'seconds':>7}  scenario")
-    for name, case in CASES.items():
+    calm = {f"{name}, calm": calmly(case.build()) for name, case in CALM.items()}
+    for name, scenario in ({name: case.build() for name, case in CASES.items()} | calm).items():
         started = time.process_time()
         try:
-            explored = explore(case.build(), most_schedules=most)
+            explored = explore(scenario, most_schedules=MOST_CALM if name in calm else most)
             if not explored.exhausted:
-                explored = explore(case.build(), search="random", most_schedules=most)
+                explored = explore(scenario, search="random", most_schedules=most)
         except ScheduleFailedError as error:
             failed += 1
             print(f"{error.schedules:>9}  {'FAILED':9}  {'':7}  {'':7}  {name}\n{error}", flush=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from coalesce_kit.testing.explorer import ScheduleFailedError, explore
-from tests.exploration.fleet.scenarios import CASES
+from tests.exploration.fleet.cases import CASES
 from tests.exploration.planting import Bug
 
 MOST_SCHEDULES = 3000

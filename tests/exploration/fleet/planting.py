@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from coalesce_kit.backends.leased_flight import LeasedFlight
+from coalesce_kit.backends.owed import Owed
 from coalesce_kit.backends.process import Process
 from coalesce_kit.backends.trust import Horizon
 from coalesce_kit.cache.memory import MemoryCache
+from coalesce_kit.cache.shared_through import SharedReadThrough, _PermissionToJoin
 from coalesce_kit.cache.tags import TagTable
 from coalesce_kit.stores.memory_server import MemoryServer
 from tests.exploration.planting import Bug
@@ -130,5 +132,40 @@ FLEET_BUGS: tuple[Bug, ...] = (
         "_tags_hold",
         (("await self._process.versions_of(names, anew=True) == noted", "True"),),
         "a tag is invalidated",
+    ),
+    Bug(
+        "a fetch in the air is joined past the horizon",
+        _PermissionToJoin,
+        "is_good",
+        (("return now < self._until or", "return True or"),),
+        "deaf with a fetch in the air, one invalidation",
+    ),
+    Bug(
+        "a local result is served past the horizon",
+        SharedReadThrough,
+        "_is_trusted",
+        ((" and clock.now() < trust.until", ""),),
+        "deaf, one invalidation",
+    ),
+    Bug(
+        "a late publish is taken",
+        MemoryServer,
+        "publish",
+        (("return Published.DELIVERED if record.outcome_of == token else Published.REFUSED", "pass"),),
+        "the holder freezes and goes on",
+    ),
+    Bug(
+        "a refresh is not announced",
+        LeasedFlight,
+        "_publish",
+        (('announce=kind == "keep" and self._errand.purpose is Purpose.RENEW', "announce=False"),),
+        "a refresh",
+    ),
+    Bug(
+        "what could not be told is forgotten",
+        Owed,
+        "end",
+        (("if not told:", "if False:"),),
+        "cut off and back, one invalidation",
     ),
 )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from coalesce_kit import CachePolicy
@@ -113,7 +111,9 @@ def killed(processes: int = 2, *, callers: int = 1, evicted: bool = False) -> Sc
             stage.loses_the_record()
 
         def somebody_waits() -> bool:
-            return stage.processes[0].wire.is_dead and stage.is_waiting() and not stage.is_asking()
+            # A record that was evicted wakes nobody, whether its holder lives or not.
+            is_lost = stage.processes[0].wire.is_dead or (evicted and not stage.is_fetching())
+            return is_lost and stage.is_waiting() and not stage.is_asking()
 
         stage.time_passes(LEASE_SECONDS + 0.1, times=processes + evicted, when=somebody_waits)
         world.at_rest(lambda: stage.check_at_most(2 + evicted))
@@ -218,44 +218,3 @@ def stale(*, by: str = "key") -> Scenario:
         stage.time_passes(20, when=lambda: len(stage.history.calls) > 0)
 
     return scenario
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """A scenario, and whether it is small enough to be exhausted in the tests."""
-
-    build: Callable[[], Scenario]
-    small: bool = False
-
-
-CASES: dict[str, Case] = {
-    "quiet, 2 processes": Case(quiet, small=True),
-    "quiet, 2 processes of 2 callers": Case(lambda: quiet(callers=2)),
-    "quiet, 3 processes": Case(lambda: quiet(3)),
-    "a fetch fails": Case(failing),
-    "one invalidation": Case(invalidated),
-    "one invalidation, questions race": Case(lambda: invalidated(questions=RACING)),
-    "an answer crosses an invalidation": Case(crossing),
-    "who waits invalidates": Case(who_waits_invalidates),
-    "two invalidations": Case(lambda: invalidated(times=2)),
-    "a tag is invalidated": Case(lambda: invalidated(by="tag")),
-    "a tag is invalidated, questions race": Case(
-        lambda: invalidated(by="tag", questions=frozenset({"tag_versions", "publish"}))
-    ),
-    "strict, one invalidation": Case(lambda: invalidated(backend=STRICT)),
-    "strict, two invalidations, questions race": Case(lambda: invalidated(backend=STRICT, times=2, questions=RACING)),
-    "strict, a tag is invalidated": Case(lambda: invalidated(backend=STRICT, by="tag")),
-    "the holder dies": Case(killed),
-    "the holder dies, 3 processes": Case(lambda: killed(3)),
-    "the holder dies, and the record is evicted": Case(lambda: killed(evicted=True)),
-    "a lease lapses": Case(lapsed),
-    "a lease lapses, one invalidation": Case(lambda: lapsed(invalidations=1)),
-    "a wake-up is lost": Case(message_lost, small=True),
-    "an answer is lost": Case(answer_lost),
-    "an answer is lost, and the fetch fails": Case(lambda: answer_lost(fails=True)),
-    "the record is evicted, one invalidation": Case(evicted),
-    "a break of the subscription": Case(reconnected),
-    "a break of the subscription, a tag": Case(lambda: reconnected(by="tag")),
-    "stale values, one invalidation": Case(stale),
-    "stale values, a tag is invalidated": Case(lambda: stale(by="tag")),
-}

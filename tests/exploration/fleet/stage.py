@@ -40,6 +40,8 @@ FAR = 10.0**6
 
 LEASE_SECONDS = 3.0
 
+_TURNS = 10
+
 
 class OriginError(Exception):
     """A fetch has failed; its first argument is the number of the fetch."""
@@ -47,11 +49,16 @@ class OriginError(Exception):
 
 @dataclass(slots=True, eq=False)
 class Fetch:
-    """One run of the origin: what it returns is its number, and stands for what the source held when it began."""
+    """One run of the origin: what it returns is its number, and stands for what the source held when it began.
+
+    A value that is put in place by hand counts as one, too.
+    """
 
     number: int
     process: str
     began: int
+    ended: int | None = None
+    is_primed: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -61,9 +68,11 @@ class Call:
     name: str
     process: str
     began: int
+    at: float = 0.0
     answer: int | None = None
     ended: bool = False
     failed: bool = False
+    refreshes: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -73,6 +82,7 @@ class Invalidation:
     process: str
     called: int
     done: int | None = None
+    done_at: float = 0.0
     acknowledged: int | None = None
     heard: dict[str, int] = field(default_factory=dict)
 
@@ -116,14 +126,33 @@ class FreeWire(Wire):
         self._name = name
         self._numbers = itertools.count(1)
         self._sent: list[int] = []
+        self._held: list[asyncio.Future[None]] = []
         self.is_dead = False
         self.is_deaf = False
+        self.is_cut = False
+        self.is_frozen = False
+        self.under_way = 0  # questions and answers
+
+    def thaw(self) -> None:
+        """Let a frozen process go on where it was."""
+        self.is_frozen = False
+        held, self._held = self._held, []
+        for future in held:
+            future.set_result(None)
+
+    async def thawed(self) -> None:
+        """Wait while the process is frozen: it does nothing, sends nothing, and takes nothing."""
+        while self.is_frozen:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._held.append(future)
+            await future
 
     async def ask(self, operation: str, key: str) -> None:  # of the port
+        await self.thawed()
         self._require_life()
         if operation in self._stage.faults.free_questions and self._stage.is_on:
             what = f"{self._name} {operation} {next(self._numbers)}"
-            await self._stage.world.outcome(what, {"arrives": None})
+            await self._way(what, {"arrives": None})
             self._require_life()
 
     async def answer(self, operation: str, key: str) -> None:  # of the port
@@ -133,14 +162,23 @@ class FreeWire(Wire):
             if self._stage.answers_to_lose > 0:
                 outcomes["is lost"] = StoreUnavailableError("lost")
             try:
-                await self._stage.world.outcome(f"answer {self._name} {operation} {next(self._numbers)}", outcomes)
+                await self._way(f"answer {self._name} {operation} {next(self._numbers)}", outcomes)
             except StoreUnavailableError:
                 self._stage.answers_to_lose -= 1
                 raise
+            await self.thawed()
             self._require_life()
 
+    async def _way(self, what: str, outcomes: dict[str, Any]) -> None:
+        self.under_way += 1
+        try:
+            await self._stage.world.outcome(what, outcomes)
+        finally:
+            self.under_way -= 1
+            self._stage.note_arrival()
+
     def push(self, signal: Signal, deliver: Callable[[], None]) -> None:
-        if self.is_dead or self.is_deaf:
+        if self.is_dead or self.is_deaf or self.is_cut:
             return
         if not (self._stage.faults.free_signals and self._stage.is_on):
             deliver()
@@ -152,9 +190,10 @@ class FreeWire(Wire):
             self._sent.remove(number)
             if not self.is_dead:
                 deliver()
+            self._stage.note_arrival()
 
         def is_first() -> bool:
-            return self._sent[0] == number
+            return self._sent[0] == number and not self.is_frozen
 
         name = f"{self._name} hears {type(signal).__name__} {number}"
         self._stage.world.event(name, arrive, when=is_first)
@@ -171,8 +210,8 @@ class FreeWire(Wire):
             self._stage.world.event(f"{self._name} misses {number}", lose, when=may_be_lost)
 
     def _require_life(self) -> None:
-        if self.is_dead:
-            raise StoreUnavailableError("this process is dead")
+        if self.is_dead or self.is_cut:
+            raise StoreUnavailableError("this process is dead, or cut off")
 
 
 class NotedServer(MemoryServer):
@@ -182,6 +221,7 @@ class NotedServer(MemoryServer):
         super().__init__()
         self._stage = stage
         self._last_removed = -1
+        self._kept = 0
 
     def acquire(self, key: str, **arguments: Any) -> Acquired:
         reply = super().acquire(key, **arguments)
@@ -201,12 +241,16 @@ class NotedServer(MemoryServer):
         published = super().publish(key, **arguments)
         if published is Published.KEPT and self._number_of(arguments["body"]) is not None:
             number = self._number_of(arguments["body"])
-            if number is not None and self._stage.fetch(number).began < self._last_removed:
+            if number is not None and self._is_older(number):
                 self._stage.history.wrong.append(f"G7: fetch {number} was published after its record was invalidated")
+            if number is not None and number < self._kept:
+                self._stage.history.wrong.append(f"F4: fetch {number} took the place of fetch {self._kept}")
+            self._kept = number or 0
         return published
 
     def invalidate(self, key: str, *, namespace: str) -> None:
         self._last_removed = self._stage.done()
+        self._kept = 0
         super().invalidate(key, namespace=namespace)
 
     def tag_version(self, tag: str, *, namespace: str, replace: bool, keep_seconds: float) -> str:
@@ -216,8 +260,15 @@ class NotedServer(MemoryServer):
 
     def _check(self, kept: Kept) -> None:
         number = None if kept.body is None else self._number_of(kept.body)
-        if number is not None and self._stage.fetch(number).began < self._last_removed:
+        if number is not None and self._is_older(number):
             self._stage.history.wrong.append(f"G7: fetch {number} was read after its record was invalidated")
+
+    def _is_older(self, number: int) -> bool:
+        """Whether the record was removed after a fetch had begun; a primed value is newer than its own removal."""
+        fetch = self._stage.fetch(number)
+        if fetch.is_primed:
+            return any(one.called > fetch.began and one.done is not None for one in self._stage.history.invalidations)
+        return fetch.began < self._last_removed
 
     def _number_of(self, body: bytes) -> int | None:
         opened = open_envelope(body, text=self._stage.text)
@@ -289,12 +340,15 @@ class FleetStage:
         self.fails = fails
         self.history = History()
         self.text = "(key='nba')"
+        self.coherence_seconds: float = (backend or {}).get("coherence_seconds", FAR)
         self.is_on = False
         self.signals_to_lose = faults.lost_signals
         self.answers_to_lose = faults.lost_answers
         self.server = NotedServer(self)
         self._left = 0
         self._at_the_end: asyncio.Event = asyncio.Event()
+        self._arrival: asyncio.Event = asyncio.Event()
+        self.last_look: Callable[[], None] | None = None  # called when all calls have ended and everything was heard
         if not {"ttl", "policy"} & options.keys():
             options["ttl"] = 1000
         self.processes = [
@@ -343,9 +397,20 @@ class FleetStage:
         for name in names:
             self._left += 1
             after = self.world.caller(f"{process.name}.{name}", partial(self.call, process, name), after=after)
+            self.not_while_frozen(process, f"{after.name} starts")
             made.append(after)
             process.callers.append(after)
         return made
+
+    def not_while_frozen(self, process: Process, event: str) -> None:
+        """Have an event not happen while a process is frozen."""
+        inner = self.world._events[event].is_possible
+        self.world._events[event].is_possible = lambda: not process.wire.is_frozen and (inner is None or inner())
+
+    def expects(self, count: int = 1) -> Callable[[], None]:
+        """Have the run not end before what is returned was called so often."""
+        self._left += count
+        return self._done_one
 
     def invalidates(self, process: Process, name: str = "invalidates", *, by: str = "key") -> None:
         """An invalidation by one process, at any moment."""
@@ -365,6 +430,7 @@ class FleetStage:
             self.world.loop.create_task(self._acknowledge(invalidation, telling))
 
         self.world.event(f"{process.name} {name}", act)
+        self.not_while_frozen(process, f"{process.name} {name}")
 
     async def _acknowledge(self, invalidation: Invalidation, telling: Any) -> None:
         try:
@@ -404,6 +470,10 @@ class FleetStage:
         """Whether an answer is on its way."""
         return any(name.startswith("answer") for name in self.world._events)
 
+    def is_fetching(self) -> bool:
+        """Whether the function runs somewhere."""
+        return any(name.startswith("fetch ") for name in self.world._events)
+
     def is_waiting(self) -> bool:
         """Whether somebody waits for another process's lease."""
         return any(
@@ -423,26 +493,35 @@ class FleetStage:
         """The process's subscription breaks and stands again; what was on its way is lost."""
 
         def act() -> None:
-            for number in process.wire._sent:
-                for kind in ("Finished", "Voided", "Dropped", "TagMoved", "HeardUpTo", "Connected", "Lost"):
-                    self.world._events.pop(f"{process.name} hears {kind} {number}", None)
-            process.wire._sent.clear()
-            was, self.is_on = self.is_on, False
-            for channel in list(self.server._channels):
-                if channel.__self__._store is process.store:
-                    channel(Lost())
-                    channel(Connected())
-            self.is_on = was
+            self.loses_signals(process)
+            self.tells(process, Lost(), Connected())
 
         self.world.event(f"{process.name} reconnects", act)
+
+    def loses_signals(self, process: Process) -> None:
+        """What is on its way to a process does not arrive."""
+        for number in process.wire._sent:
+            for kind in ("Finished", "Voided", "Dropped", "TagMoved", "HeardUpTo", "Connected", "Lost"):
+                self.world._events.pop(f"{process.name} hears {kind} {number}", None)
+        process.wire._sent.clear()
+
+    def tells(self, process: Process, *signals: Signal) -> None:
+        """Have a process hear of its subscription, at once."""
+        was, self.is_on = self.is_on, False
+        for channel in list(self.server._channels):
+            if channel.__self__._store is process.store:
+                for signal in signals:
+                    channel(signal)
+        self.is_on = was
 
     # ---- doing it ----
 
     async def call(self, process: Process, name: str) -> int:
-        call = Call(name, process.name, self.history.moment())
+        call = Call(name, process.name, self.history.moment(), self.world.clock.now())
+        call.refreshes = name.startswith("refresh")
         self.history.calls.append(call)
         try:
-            call.answer = await process.function("nba")
+            call.answer = await (process.function.refresh if call.refreshes else process.function)("nba")
             return int(call.answer)
         except OriginError as error:
             call.answer, call.failed = error.args[0], True
@@ -462,6 +541,8 @@ class FleetStage:
             outcomes["fails"] = OriginError(fetch.number)
         if self.is_on:
             await self.world.outcome(f"fetch {fetch.number}", outcomes)
+            await process.wire.thawed()
+        fetch.ended = self.history.moment()
         return fetch.number
 
     def fetch(self, number: int) -> Fetch:
@@ -472,7 +553,7 @@ class FleetStage:
         moment = self.history.moment()
         for invalidation in self.history.invalidations:
             if invalidation.done is None:
-                invalidation.done = moment
+                invalidation.done, invalidation.done_at = moment, self.world.clock.now()
                 break
         return moment
 
@@ -488,8 +569,30 @@ class FleetStage:
         if self._left == 0:
             self._at_the_end.set()
 
+    def note_arrival(self) -> None:
+        """Look whether it was the last thing under way."""
+        self._arrival.set()
+
+    async def _quiet(self) -> None:
+        """Wait until everybody has told, and heard, everything."""
+        while True:
+            self._arrival.clear()
+            for _ in range(_TURNS):  # what has arrived is acted on
+                await asyncio.sleep(0)
+            if self._arrival.is_set():
+                continue
+            if not any(process.wire._sent or process.wire.under_way for process in self.processes):
+                return
+            await self._arrival.wait()
+
     async def _close(self) -> None:
         await self._at_the_end.wait()
+        if self.last_look is not None:
+            await self._quiet()
+            try:
+                self.last_look()
+            except AssertionError as error:
+                self.history.wrong.append(str(error))
         self.is_on = False
         for process in self.processes:
             await process.fleet.aclose(deadline_seconds=0)
@@ -503,6 +606,9 @@ class FleetStage:
             if call.answer is None or call.failed:
                 continue
             fetch = self.fetch(call.answer)
+            if call.refreshes:
+                assert fetch.ended is not None, f"refresh: {call.process} got fetch {fetch.number}, which has not ended"
+                assert fetch.ended > call.began, f"refresh: {call.process} got fetch {fetch.number}, over before it"
             for one in history.invalidations:
                 if fetch.began > one.called:
                     continue
@@ -512,6 +618,9 @@ class FleetStage:
                 heard = one.heard.get(call.process)
                 assert heard is None or call.began < heard, (
                     f"G7: {call.process}.{call.name} got fetch {fetch.number} after {call.process} heard of its end"
+                )
+                assert one.done is None or call.at < one.done_at + self.coherence_seconds, (
+                    f"G7: {call.process}.{call.name} got fetch {fetch.number} too long after its end"
                 )
                 if self.processes[0].fleet._options.is_strict and one.acknowledged is not None:
                     assert call.began < one.acknowledged, (

@@ -10,12 +10,14 @@ import os
 import pytest
 
 from coalesce_kit.testing.explorer import explore
+from tests.exploration.fleet.calm import calmly
+from tests.exploration.fleet.cases import CALM, CASES
 from tests.exploration.fleet.catching import catch
 from tests.exploration.fleet.planting import FLEET_BUGS
-from tests.exploration.fleet.scenarios import CASES
 
 FULL = os.environ.get("COALESCE_EXPLORE") == "full"
 SAMPLES = 2000 if FULL else 15
+SMALL_CALM = [name for name, case in CALM.items() if case.small or FULL]
 SMALL = [name for name, case in CASES.items() if case.small]
 
 
@@ -23,6 +25,12 @@ SMALL = [name for name, case in CASES.items() if case.small]
 def test_every_schedule_keeps_the_promises(name):
     """A small scenario has no schedule on which a promise is broken or something is left."""
     assert explore(CASES[name].build(), most_schedules=1_000_000).exhausted
+
+
+@pytest.mark.parametrize("name", SMALL_CALM)
+def test_every_calm_schedule_keeps_the_promises(name):
+    """If events wait until everybody has gone as far as they can, no order of them breaks a promise."""
+    assert explore(calmly(CALM[name].build()), most_schedules=1_000_000).exhausted
 
 
 @pytest.mark.parametrize("search", ["random", "priorities"])
