@@ -100,7 +100,6 @@ CALM: dict[str, Case] = {
     "the holder dies, 3 processes": Case(lambda: killed(3)),
     "the holder dies, and the record is evicted": Case(lambda: killed(evicted=True), small=True),
     "the holder freezes and goes on": Case(frozen, small=True),
-    "the holder freezes and goes on, one invalidation": Case(lambda: frozen(invalidations=1)),
     "a wake-up is lost": Case(message_lost, small=True),
     "an answer is lost": Case(answer_lost, small=True),
     "an answer is lost, and the fetch fails": Case(lambda: answer_lost(fails=True)),
