@@ -110,6 +110,8 @@ class FlightTerms:
         refresh: these are the terms of fetches for nobody's request: their leader is counted apart.
         waits_first: a fetch may have to wait for another process before it calls the function. Its flight begins when
             the fetch says so, and until then ``max_wait_seconds`` bounds its leader too.
+        anew: whoever asks under these terms wants the function to run: a flight of others that has not begun may yet be
+            answered with what another process has, and is not joined.
         describe: renders one of the function's keys, for messages.
     """
 
@@ -124,6 +126,7 @@ class FlightTerms:
     look: Callable[[Key], object | None] | None = None
     refresh: bool = False
     waits_first: bool = False
+    anew: bool = False
 
 
 class Codec(Protocol):

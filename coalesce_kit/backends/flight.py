@@ -140,6 +140,10 @@ class PendingRequest:
             and (self._began is not None or (task := self.task) is None or not task.cancelling())
         )
 
+    def will_run(self) -> bool:
+        """Whether its answer is one that the function gives, and not one that another process may have already."""
+        return self._began is not None or self.terms.anew or not self.terms.waits_first
+
     def hold(self) -> None:
         """Have it count as its own caller from now on: it ends although nobody waits for it any more."""
         self._held = True

@@ -277,7 +277,7 @@ class RequestCoalescer:
         if table.closed:
             refuse_unless_draining(inside, table, terms, key)
         flight = table.pending.get(key)
-        if flight is not None and not flight.may_be_joined(now):
+        if flight is not None and not (flight.may_be_joined(now) and (not terms.anew or flight.will_run())):
             flight.detach()
             flight = None
         leads = flight is None

@@ -168,11 +168,11 @@ class ReadThrough:
             Exception: the fetch's, or the wait's; the old value stays.
         """
         self._counters.refreshes += 1
-        return await self._refresh(key, self._fetching(key, call, self._refresh_terms))
+        return await self._refresh(key, self._fetching(key, call, self._refresh_terms), self._refresh_terms)
 
-    async def _refresh(self, key: Key, fetching: Fetching) -> Any:
+    async def _refresh(self, key: Key, fetching: Fetching, terms: FlightTerms) -> Any:
         try:
-            entry = await self._ask(key, fetching.fetch, reserve=fetching.reserve, terms=self._refresh_terms)
+            entry = await self._ask(key, fetching.fetch, reserve=fetching.reserve, terms=terms)
         except Exception as error:
             self._counters.refresh_errors += 1
             if not isinstance(error, WaitTimeoutError):

@@ -87,7 +87,7 @@ class SharedReadThrough(ReadThrough):
         shared: the function as the fleet sees it; set right after both were made.
     """
 
-    __slots__ = ("_own_flight", "_patient", "_shared_shelf", "shared")
+    __slots__ = ("_own_flight", "_patient", "_renew_terms", "_shared_shelf", "shared")
 
     shared: SharedFunction
 
@@ -114,6 +114,7 @@ class SharedReadThrough(ReadThrough):
             given_up=self._is_given_up,
             longest_refresh=longest_refresh,
         )
+        self._renew_terms: Final = replace(self._refresh_terms, anew=True)
 
     async def answer(self, key: Key, call: Call) -> Any:
         """Return the answer to a call that the compiled hit could not answer.
@@ -139,6 +140,16 @@ class SharedReadThrough(ReadThrough):
         if verdict is Verdict.SERVE_AND_REFRESH:
             self.refreshes.start(key, lambda: self._refresh_for_nobody(key, call))
         return self._serve(entry)
+
+    async def refresh(self, key: Key, call: Call) -> Any:
+        """Return a new value: join a flight that runs the function, here or elsewhere, or lead one.
+
+        Raises:
+            Exception: the fetch's, or the wait's; the old value stays.
+        """
+        self._counters.refreshes += 1
+        errand = self._errand(key, call, self._renew_terms, Purpose.RENEW)
+        return await self._refresh(key, errand, self._renew_terms)
 
     def prime(self, key: Key, call: Call, value: object) -> Telling:
         """Keep a value made elsewhere as if it had been fetched now, here and in the store.
@@ -170,7 +181,7 @@ class SharedReadThrough(ReadThrough):
     # ---- asking ----
 
     def _fetching(self, key: Key, call: Call, terms: FlightTerms) -> SharedFetching:
-        return self._errand(key, call, terms, Purpose.RENEW if terms.refresh else Purpose.ASK)
+        return self._errand(key, call, terms, Purpose.ASK)
 
     def _errand(
         self, key: Key, call: Call, terms: FlightTerms, purpose: Purpose, lease: str | None = None
@@ -221,7 +232,7 @@ class SharedReadThrough(ReadThrough):
         self._counters.refreshes += 1
         errand = self._errand(key, call, self._refresh_terms, purpose, lease)
         try:
-            await self._within_limit(key, self._refresh(key, errand))
+            await self._within_limit(key, self._refresh(key, errand, self._refresh_terms))
         finally:
             if errand.lease is not None:  # it has joined a fetch that somebody else began
                 self.shared.give_back(errand.record, errand.lease)

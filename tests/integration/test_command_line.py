@@ -231,8 +231,13 @@ class Person(threading.Thread):
         except AssertionError as failure:
             self.failure = failure
             os.write(self.main_end, b"q")
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while not self.program_has_ended.is_set():
             self.read()  # a terminal that nobody looks at is full soon, and holds the program up
+            if time.monotonic() > deadline and self.failure is None:
+                handler = signal.getsignal(signal.SIGINT)
+                self.failure = AssertionError(f"still there after {self.steps[-1]}; Ctrl-C: {handler}")
+                os.write(self.main_end, b"q")
 
 
 @contextmanager
@@ -259,6 +264,7 @@ def at_terminal(monkeypatch):
                 open(program_end, "w", encoding="utf-8", closefd=False) as stdout,
                 monkeypatch.context() as patched,
             ):
+                interrupts = signal.signal(signal.SIGINT, signal.default_int_handler)
                 patched.setattr(sys, "stdin", stdin)
                 patched.setattr(sys, "stdout", stdout)
                 person.start()
@@ -267,6 +273,7 @@ def at_terminal(monkeypatch):
                 finally:
                     person.program_has_ended.set()
                     person.join()
+                    signal.signal(signal.SIGINT, interrupts)
             person.read()
             assert person.settings() == person.settings_before
         if person.failure is not None:

@@ -173,6 +173,34 @@ async def test_refresh_never_takes_an_older_value(world):
     assert await task == "new"
 
 
+async def test_refresh_joins_no_question(world):
+    """A call that has only asked the store so far may be answered with what is there; a refresh begins beside it."""
+    first, second = world.start(2)
+    await world.primed("old", first)
+    second.wire.held.add("acquire")
+    (asking,) = start(second.odds("nba"))
+    await turns(LONG)
+    (refreshing,) = start(second.odds.refresh("nba"))
+    await turns(LONG)
+    second.wire.let_go()
+    await turns(LONG)
+    world.origin.answer("new")
+    assert (await asking, await refreshing) == ("old", "new")
+    assert (await second.odds("nba"), await first.odds("nba")) == ("new", "new")
+
+
+async def test_refresh_joins_a_fetch(world):
+    """A function that runs already is not run twice for a refresh."""
+    (only,) = world.start(1)
+    (asking,) = start(only.odds("nba"))
+    await turns(LONG)
+    (refreshing,) = start(only.odds.refresh("nba"))
+    await turns(LONG)
+    world.origin.answer("new")
+    assert (await asking, await refreshing) == ("new", "new")
+    assert world.origin.calls == [("nba",)]
+
+
 async def test_local_results_are_trusted_as_long_as_the_subscription_answers(world):
     """Half-open: nothing is heard and nobody says so. After coherence_seconds every hit is confirmed by the store."""
     first, second = world.start(2, ttl=100)
