@@ -189,6 +189,22 @@ async def test_refresh_joins_no_question(world):
     assert (await second.odds("nba"), await first.odds("nba")) == ("new", "new")
 
 
+async def test_refresh_joins_a_refresh(world):
+    """Two who ask for a newer value than there is share one, although the first has only asked the store so far."""
+    first, second = world.start(2)
+    await world.primed("old", first)
+    second.wire.held.add("acquire")
+    (one,) = start(second.odds.refresh("nba"))
+    await turns(LONG)
+    (other,) = start(second.odds.refresh("nba"))
+    await turns(LONG)
+    second.wire.let_go()
+    await turns(LONG)
+    world.origin.answer("new")
+    assert (await one, await other) == ("new", "new")
+    assert second.wire.asked.count("acquire") == 2  # those of one refresh
+
+
 async def test_refresh_joins_a_fetch(world):
     """A function that runs already is not run twice for a refresh."""
     (only,) = world.start(1)
@@ -198,7 +214,7 @@ async def test_refresh_joins_a_fetch(world):
     await turns(LONG)
     world.origin.answer("new")
     assert (await asking, await refreshing) == ("new", "new")
-    assert world.origin.calls == [("nba",)]
+    assert only.wire.asked.count("acquire") == 1
 
 
 async def test_local_results_are_trusted_as_long_as_the_subscription_answers(world):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from coalesce_kit import ConfigurationError, PendingRequest, RequestCoalescer, coalesced
+from coalesce_kit import PendingRequest, RequestCoalescer, coalesced
 from coalesce_kit.backends.table import FlightTable
 from coalesce_kit.protocols import FlightTerms
 from coalesce_kit.stats.counters import Counters
@@ -75,12 +75,6 @@ async def test_a_flight_is_joined_up_to_its_age(virtual_time: VirtualClock) -> N
     for _ in range(2):
         origin.answer()
     await outcomes(tasks)
-
-
-def test_what_holds_without_a_wish() -> None:
-    """Five seconds for who waits, a minute for what is joined."""
-    coalescer = RequestCoalescer()
-    assert (coalescer.max_wait_seconds, coalescer.max_flight_seconds) == (5.0, 60.0)
 
 
 async def test_a_task_that_cannot_be_made_leaves_nothing() -> None:
@@ -292,13 +286,3 @@ async def test_a_flight_that_has_not_taken_off_can_be_given_up() -> None:
 
     with pytest.raises(LookupError, match="no"):
         raise (await future).original()
-
-
-@pytest.mark.parametrize(
-    ("option", "value"),
-    [("on_abandon", "stop"), ("max_wait_seconds", 0), ("max_flight_seconds", None), ("fetch_timeout_seconds", -1)],
-)
-def test_options_that_cannot_work(option: str, value: object) -> None:
-    """A coalescer is made complete or not at all; the message names the option."""
-    with pytest.raises(ConfigurationError, match=option):
-        RequestCoalescer(**{option: value})

@@ -9,7 +9,7 @@ import pytest
 from coalesce_kit import RequestCoalescer, WaitTimeoutError
 from coalesce_kit.backends.flight import current_flight
 from coalesce_kit.protocols import FlightTerms
-from tests.fakes import Origin, outcomes, start
+from tests.fakes import Origin, outcomes, start, turns
 
 pytestmark = pytest.mark.usefixtures("virtual_time")
 
@@ -82,3 +82,36 @@ async def test_what_has_begun_is_held_to_the_limit_of_the_fetch() -> None:
     await asyncio.sleep(2)
 
     assert origin.working == 0
+
+
+@pytest.mark.parametrize("how", ["has begun", "was asked for anew"])
+async def test_who_asks_anew_joins_what_will_run(how: str) -> None:
+    """A fetch that calls the function in any case is as good as one of its own."""
+    coalescer, origin, its_turn = RequestCoalescer(), Origin(), asyncio.Event()
+    tasks = start(ask(coalescer, origin, its_turn, anew=how == "was asked for anew"))
+    if how == "has begun":
+        its_turn.set()
+        await turns()
+    tasks += start(ask(coalescer, origin, its_turn, anew=True))
+    await turns()
+    its_turn.set()
+    await turns()
+    assert origin.working == 1
+    origin.answer("one")
+
+    assert await outcomes(tasks) == ["one", "one"]
+
+
+async def test_who_asks_anew_leads_beside_what_may_be_answered_by_another_process() -> None:
+    """Who only asked keeps what he waits for, and who comes later joins the new one."""
+    coalescer, origin, its_turn = RequestCoalescer(), Origin(), asyncio.Event()
+    tasks = start(ask(coalescer, origin, its_turn), ask(coalescer, origin, its_turn, anew=True))
+    await turns()
+    tasks += start(ask(coalescer, origin, its_turn))
+    its_turn.set()
+    await turns()
+    assert origin.working == 2
+    origin.answer("old")
+    origin.answer("new")
+
+    assert await outcomes(tasks) == ["old", "new", "new"]
