@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", action="append", metavar="FILE", help="only modules whose path contains this")
     parser.add_argument("--lines", metavar="A-B", help="only what is changed in these lines")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs side by side")
-    parser.add_argument("--most", type=int, default=_MOST_TESTS, help="the most tests at first; 0 for all")
+    parser.add_argument("--most", type=int, default=_MOST_TESTS, help="the most tests for one mutant; 0 for all")
     parser.add_argument("--root", type=Path, default=ROOT, help="the tree to work on")
     parser.add_argument("--fresh", action="store_true", help="forget what earlier runs have found")
     options = parser.parse_args(arguments)
@@ -78,8 +78,9 @@ def report(mutants: Sequence[Mutant], settings: Settings, known: Known, *, whole
     for file in dict.fromkeys(mutant.file for mutant in mutants):
         counts: Counter[str] = Counter()
         for mutant in (mutant for mutant in mutants if mutant.file == file):
-            row, one = rows.get(mutant.place), known.of(mutant)
-            seen.add(mutant.place)
+            place = mutant.file, mutant.function, mutant.old_lines, mutant.new_lines
+            row, one = rows.get(place), known.of(mutant)
+            seen.add(place)
             survived = one is None or one["result"] in (SURVIVED, CANNOT)
             if not survived:
                 counts["by a hang"] += one is not None and one["result"] < 0

@@ -25,7 +25,6 @@ class Known:
 
     def __init__(self, path: Path, settings: Settings, most: int) -> None:
         self._file = path.open("a+", encoding="utf-8")
-        self._declared = {row.place for row in settings.rows}
         self._tests = {str(path): digest(content(path)) for path in settings.tests}
         self._everything = digest(str(most), *map(content, sorted(Path("tests").rglob("*.py"))))
         self._known: dict[str, dict[str, Any]] = {}
@@ -40,11 +39,6 @@ class Known:
         """Return what became of a mutant: ``result``, ``test``, ``imported``."""
         one = self._known.get(self._key(mutant))
         return one if one is not None and one["holds"] == self._holds(one["result"], one["test"]) else None
-
-    def is_a_riddle(self, mutant: Mutant) -> bool:
-        """Whether a mutant survived although no row says that it would."""
-        one = self.of(mutant)
-        return one is not None and one["result"] == SURVIVED and mutant.place not in self._declared
 
     def note(self, one: Try, *, imported: bool) -> None:
         """Write down how a try has ended."""
@@ -63,12 +57,10 @@ class Known:
 def try_all(
     mutants: Sequence[Mutant], footprints: Footprints, known: Known, state: Path, *, jobs: int, most: int
 ) -> None:
-    """Try every mutant of which it is not known what becomes of it. One that survives has to survive all tests."""
+    """Try every mutant of which it is not known what becomes of it."""
     open_inside = [mutant for mutant in mutants if mutant.function and known.of(mutant) is None]
     if open_inside:
         _try_inside(open_inside, footprints, known, state, jobs=jobs, most=most)
-        known.read()
-        _try_inside([*filter(known.is_a_riddle, open_inside)], footprints, known, state, jobs=jobs, most=0)
         known.read()
     to_import = []
     for mutant in mutants:
