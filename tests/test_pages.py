@@ -16,6 +16,7 @@ import coalesce_kit.errors
 from coalesce_kit.stats.counters import Counters, Gauges
 from tests.test_docs import DOCUMENTS, ROOT, read_blocks
 from tools import compared, metrics_page
+from tools.mutants.settings import read_settings
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -95,6 +96,16 @@ def test_every_public_name_is_in_the_reference():
     shown = {name.rpartition(".")[2] for name in re.findall(r"^::: coalesce_kit\.([\w.]+)$", pages, flags=re.MULTILINE)}
     errors = {name for name, thing in vars(coalesce_kit.errors).items() if inspect.isclass(thing)}
     assert set(coalesce_kit.__all__) - shown - errors == {"__version__", "coalesced"}  # a text, and an instance
+
+
+def test_every_change_that_nobody_can_notice_is_explained():
+    """The page on decisions says of each row of ``mutants.toml``, by its function or constant, why it is there."""
+    section = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    section = section.partition("### The changes that nobody can notice")[2].partition("\n## ")[0]
+    words = {name.rpartition(".")[2] for name in re.findall(r"`([\w.]+)`", section)}
+    rows = read_settings(ROOT / "tests" / "mutants.toml").rows
+    assert rows
+    assert {row.function.rpartition(".")[2] or row.old.partition(":")[0] for row in rows} <= words
 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs" / "how-to").glob("*.md")), ids=lambda path: path.stem)

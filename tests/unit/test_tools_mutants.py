@@ -169,10 +169,13 @@ def count_down(number):
 
 def half(number):
     return number // 2 if number else 0
+
+def square(number):
+    return number * number
 """
 
 TESTS = """
-from toy.numbers import count_down as count, half, is_even, is_small
+from toy.numbers import count_down as count, half, is_even, is_small, square
 
 def test_small():
     assert is_small(2) and not is_small(3)
@@ -185,6 +188,12 @@ def test_count():
 
 def test_half():
     assert half(4) == 2
+
+def test_square_of_one():
+    assert square(1) == 1
+
+def test_square_of_two():
+    assert square(2) == 4
 
 def test_red():
     assert not is_even(4)
@@ -225,7 +234,7 @@ def said(tmp_path_factory) -> str:
         (root / path).write_text(text)
     (root / "toy" / "__init__.py").touch()
     (root / "pyproject.toml").write_text("[tool.pytest.ini_options]\npythonpath = ['.']\n")
-    command = [sys.executable, "-m", "tools.mutants", "--root", str(root), "--jobs", "1"]
+    command = [sys.executable, "-m", "tools.mutants", "--root", str(root), "--jobs", "1", "--most", "1"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     return f"{done.stdout}{done.stderr}\nended with {done.returncode}"
@@ -247,6 +256,11 @@ def test_a_function_is_changed_wherever_it_is_held(said: str) -> None:
     assert "count_down" not in said
     assert "by a hang)" in said
     assert "(0 by a hang)" not in said
+
+
+def test_what_has_no_row_is_tried_on_all_tests(said: str) -> None:
+    """The first test of ``square`` does not notice a division, and ``--most 1`` is meant for what has a row."""
+    assert "square" not in said
 
 
 def test_an_equivalent_mutant_is_not_held_against_the_tests(said: str) -> None:

@@ -30,6 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LEAST_SCORE_PERCENT: Final = 95.0
 MOST_EQUIVALENT_PERCENT: Final = 3.0
 _MOST_TESTS: Final = 500
+"""So many tests have to agree with a row that nothing notices its mutant. One without a row is tried on all of them."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", action="append", metavar="FILE", help="only modules whose path contains this")
     parser.add_argument("--lines", metavar="A-B", help="only what is changed in these lines")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs side by side")
-    parser.add_argument("--most", type=int, default=_MOST_TESTS, help="the most tests for one mutant; 0 for all")
+    parser.add_argument("--most", type=int, default=_MOST_TESTS, help="the most tests for what has a row; 0 for all")
     parser.add_argument("--root", type=Path, default=ROOT, help="the tree to work on")
     parser.add_argument("--fresh", action="store_true", help="forget what earlier runs have found")
     options = parser.parse_args(arguments)
@@ -63,7 +64,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for test in footprints.red:
         print(f"red without any change, and therefore not asked: {test}")
     known = Known(results, settings, options.most)
-    try_all(mutants, footprints, known, state, jobs=options.jobs, most=options.most)
+    explained = {row.place for row in settings.rows}
+
+    def most(mutant: Mutant) -> int:
+        return options.most if mutant.place in explained else 0
+
+    try_all(mutants, footprints, known, state, jobs=options.jobs, most=most)
     good = report(mutants, settings, known, whole=not options.only and not options.lines)
     print(f"{len(footprints.seconds)} tests, in {time.monotonic() - started:.0f} s")
     return 0 if good and not footprints.red else 1
@@ -78,9 +84,8 @@ def report(mutants: Sequence[Mutant], settings: Settings, known: Known, *, whole
     for file in dict.fromkeys(mutant.file for mutant in mutants):
         counts: Counter[str] = Counter()
         for mutant in (mutant for mutant in mutants if mutant.file == file):
-            place = mutant.file, mutant.function, mutant.old_lines, mutant.new_lines
-            row, one = rows.get(place), known.of(mutant)
-            seen.add(place)
+            row, one = rows.get(mutant.place), known.of(mutant)
+            seen.add(mutant.place)
             survived = one is None or one["result"] in (SURVIVED, CANNOT)
             if not survived:
                 counts["by a hang"] += one is not None and one["result"] < 0

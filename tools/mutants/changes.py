@@ -82,6 +82,11 @@ class Mutant:
         return (source[: self.start] + self.new.encode() + source[self.end :]).decode()
 
     @property
+    def place(self) -> tuple[str, str, str, str]:
+        """What a row of ``tests/mutants.toml`` knows it by."""
+        return self.file, self.function, self.old_lines, self.new_lines
+
+    @property
     def old_lines(self) -> str:
         """The lines that are changed, as they are, in one."""
         return self._lines(self.text.encode(), self.end)

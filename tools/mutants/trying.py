@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -14,6 +14,9 @@ from tools.mutants.changes import Mutant
 from tools.mutants.forks import CANNOT, SURVIVED, ManyForks, Try, end_imported, in_fork, run_pytest, start_imported
 from tools.mutants.lines import Footprints
 from tools.mutants.settings import Settings, content, digest
+
+Most = Callable[[Mutant], int]
+"""On how many tests a mutant is tried at most; 0 for all that run its line."""
 
 
 class Known:
@@ -55,7 +58,7 @@ class Known:
 
 
 def try_all(
-    mutants: Sequence[Mutant], footprints: Footprints, known: Known, state: Path, *, jobs: int, most: int
+    mutants: Sequence[Mutant], footprints: Footprints, known: Known, state: Path, *, jobs: int, most: Most
 ) -> None:
     """Try every mutant of which it is not known what becomes of it."""
     open_inside = [mutant for mutant in mutants if mutant.function and known.of(mutant) is None]
@@ -75,14 +78,14 @@ def try_all(
 
 
 def _try_inside(
-    mutants: Sequence[Mutant], footprints: Footprints, known: Known, state: Path, *, jobs: int, most: int
+    mutants: Sequence[Mutant], footprints: Footprints, known: Known, state: Path, *, jobs: int, most: Most
 ) -> None:
     killers: dict[str, list[str]] = {}
     counted = Progress(len(mutants), os.fdopen(os.dup(1), "w"))
 
     def tries() -> Iterator[Try]:
         for mutant in mutants:
-            tests = footprints.choose(mutant, most)
+            tests = footprints.choose(mutant, most(mutant))
             first = [test for test in reversed(killers.get(mutant.function, [])) if test in tests]
             yield Try(mutant, {**{test: tests[test] for test in first}, **tests})
 
@@ -95,7 +98,7 @@ def _try_inside(
         known.note(one, imported=False)
         counted.step(one)
 
-    files = sorted({test.partition("::")[0] for mutant in mutants for test in footprints.choose(mutant, most)})
+    files = sorted({test.partition("::")[0] for mutant in mutants for test in footprints.choose(mutant, most(mutant))})
     if not files:
         return
     forks = ManyForks(tries(), jobs, told)
@@ -103,7 +106,7 @@ def _try_inside(
 
 
 def _try_imported(
-    mutants: Sequence[Mutant], footprints: Footprints, known: Known, state: Path, *, jobs: int, most: int
+    mutants: Sequence[Mutant], footprints: Footprints, known: Known, state: Path, *, jobs: int, most: Most
 ) -> None:
     counted = Progress(len(mutants), sys.stdout)
     running: dict[int, tuple[Try, bool, Path]] = {}
@@ -124,7 +127,7 @@ def _try_imported(
         one, is_last, log = running.pop(pid)
         end_imported(one, status, log)
         if one.result == SURVIVED and not is_last:
-            waiting.append((Try(one.mutant, footprints.choose(one.mutant, most)), True))
+            waiting.append((Try(one.mutant, footprints.choose(one.mutant, most(one.mutant))), True))
             continue
         known.note(one, imported=True)
         counted.step(one)
