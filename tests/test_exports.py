@@ -11,6 +11,7 @@ from types import ModuleType
 import pytest
 
 import coalesce_kit
+from tools import public_names
 
 ROOT = Path(__file__).parents[1]
 NAMES = sorted(coalesce_kit.__all__)
@@ -21,6 +22,14 @@ def test_what_is_listed_is_what_is_visible():
     shown = {name for name in dir(coalesce_kit) if not name.startswith("_")}
     modules = {name for name in shown if isinstance(getattr(coalesce_kit, name), ModuleType)}
     assert shown - modules - {"annotations"} == set(coalesce_kit.__all__) - {"__version__"}
+
+
+def test_what_is_public_is_as_it_was():
+    """A name, a parameter or a default that changes breaks somebody's program: ``docs/versioning.md`` says when it may.
+
+    ``python -m tools.public_names`` writes the list anew, for whoever means it.
+    """
+    assert public_names.LIST.read_text(encoding="utf-8").splitlines() == public_names.public_lines()
 
 
 def test_nothing_is_listed_twice():
