@@ -39,8 +39,14 @@ test-all: $(VENV)/.installed ## the same on every Python, then with servers and 
 	@# Where CI runs, nothing may be skipped for want of a program; elsewhere a loud line says what was.
 	@$(RUN) -m tools.binaries --install || [ -z "$${CI:-}" ]
 	@$(RUN) -m tools.every_python $(ARGS)
+	@$(MAKE) test-oldest ARGS=
 	@$(MAKE) explore ARGS="--most 10000"
 	@$(MAKE) bites ARGS=
+
+.PHONY: test-oldest
+test-oldest: ## the tests of the store on the oldest redis-py that is supported
+	@$(PYTHON) tools/venv.py --group redis-oldest .venvs/redis-oldest
+	@.venvs/redis-oldest/bin/python -m pytest -m "heavy or not heavy" tests/stores/test_redis_*.py $(ARGS)
 
 .PHONY: explore
 explore: $(VENV)/.installed ## every order of events of the small scenarios, many of the large, and the planted bugs
