@@ -154,6 +154,12 @@ class _Struck:
     def __repr__(self) -> str:
         return f"<chaotic {self._target!r}>"
 
+    def __getattr__(self, name: str) -> Any:
+        """Return what only the instance has: what it was made with."""
+        if name.startswith("_"):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self._target, name)
+
 
 def _proxy(target: object, chaos: Chaos, spared: frozenset[str]) -> object:
     # The methods stand on a class, as a Protocol's isinstance looks for them there.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
@@ -60,16 +61,24 @@ class Caller:
         loop: on which it runs.
         task: ``None`` until it has started.
         was_cancelled: whether the environment has cancelled it.
+
+    Args:
+        fail: told what fails the run: an ``AssertionError`` of its function, or a function that is none.
     """
 
-    __slots__ = ("_function", "loop", "name", "task", "was_cancelled")
+    __slots__ = ("_fail", "_function", "loop", "name", "task", "was_cancelled")
 
     def __init__(
-        self, name: str, function: Callable[[], Coroutine[Any, Any, object]], loop: asyncio.AbstractEventLoop
+        self,
+        name: str,
+        function: Callable[[], Coroutine[Any, Any, object]],
+        loop: asyncio.AbstractEventLoop,
+        fail: Callable[[Exception], object],
     ) -> None:
         self.name = name
         self.task: asyncio.Task[object] | None = None
         self.was_cancelled = False
+        self._fail = fail
         self._function = function
         self.loop = loop
 
@@ -90,6 +99,13 @@ class Caller:
 
     async def _quietly(self) -> object:
         try:
-            return await self._function()
+            running = self._function()
+            if inspect.isawaitable(running):
+                return await running
+            wrong = f"caller {self.name!r} has to be given a function that returns a coroutine; it returned {running!r}"
+            self._fail(TypeError(wrong))
+        except AssertionError as error:  # a check that its author wrote into it
+            self._fail(error)
         except Exception:  # whoever wants to know looks at what the function recorded
             return None
+        return None

@@ -26,9 +26,9 @@ import gc
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
-from .events import RedundantRunError
+from .events import DeadEndError, RedundantRunError
 from .searches import SEARCHES, NotReplayableError, Replay, SearchName, describe_trace, parse_trace
 from .world import World
 
@@ -36,6 +36,9 @@ __all__ = ["Exploration", "NotReplayableError", "Scenario", "ScheduleFailedError
 
 Scenario: TypeAlias = Callable[[World], object]
 """Builds the callers, events and checks of one run. Called anew for every schedule."""
+
+
+_REPORTED: Final = "asyncio had to report"
 
 
 class ScheduleFailedError(AssertionError):
@@ -46,9 +49,10 @@ class ScheduleFailedError(AssertionError):
         schedules: how many had been run when it failed, itself included.
     """
 
-    def __init__(self, scenario: str, trace: str, schedules: int, reason: str) -> None:
+    def __init__(self, scenario: str, trace: str, schedules: int, reason: str, options: str = "") -> None:
         super().__init__(
-            f'{reason}\n\nin schedule {schedules} of {scenario}; to see it again:\n  replay({scenario}, "{trace}")'
+            f"{reason}\n\nin schedule {schedules} of {scenario}; to see it again:\n"
+            f'  replay({scenario}, "{trace}"{options})'
         )
         self.trace = trace
         self.schedules = schedules
@@ -107,11 +111,15 @@ def explore(
     Raises:
         ScheduleFailedError: a check failed, something was left, or asyncio had to report an exception.
         NotReplayableError: the scenario did something else when it was run again.
-        ValueError: an exhaustive search was to permute handles.
+        ValueError: an exhaustive search was to permute handles; there is no such search; no schedule was to be run.
     """
+    if search not in SEARCHES:
+        raise ValueError(f"search is one of {', '.join(map(repr, SEARCHES))}, not {search!r}")
+    if most_schedules < 1:
+        raise ValueError(f"most_schedules is at least 1, not {most_schedules!r}")
     if permuted and search == "exhaustive":
         raise ValueError('permuted=True takes a sample: search="random" or search="priorities"')
-    name = _name_of(scenario)
+    name, options = _name_of(scenario), _options_of(seed=seed, eager=eager, permuted=permuted)
     searching = SEARCHES[search](random.Random(seed), change_points)
     late: list[tuple[str, str]] = []
     schedules = redundant = longest = 0
@@ -133,7 +141,8 @@ def explore(
                 redundant += 1
                 continue
             except Exception as error:
-                raise ScheduleFailedError(name, describe_trace(world.trace), schedules + 1, _reason(error)) from error
+                trace = describe_trace(world.trace)
+                raise ScheduleFailedError(name, trace, schedules + 1, _reason(error), options) from error
             schedules += 1
             longest = max(longest, len(world.trace))
             _listen(world, late)
@@ -142,7 +151,7 @@ def explore(
     gc.collect()  # what was never retrieved is reported when it is collected, which may be long after its run
     if late:
         trace, report = late[0]
-        raise ScheduleFailedError(name, trace, schedules, f"asyncio had to report: {report}")
+        raise ScheduleFailedError(name, trace, schedules, f"{_REPORTED}: {report}", options)
     return Exploration(name, schedules, exhausted, longest, redundant)
 
 
@@ -168,6 +177,9 @@ def replay(scenario: Scenario, trace: str, *, seed: int = 0, eager: bool = False
         world.run(scenario, Replay(parse_trace(trace)))
     finally:
         random.setstate(drawn)
+    gc.collect()  # as ``explore`` does at its end
+    if world.reports:
+        raise DeadEndError(f"{_REPORTED}: {world.reports[0]}")
     return world
 
 
@@ -176,6 +188,11 @@ def _listen(world: World, late: list[tuple[str, str]]) -> None:
     trace = world.trace
     for loop in world.loops:
         loop.report = lambda report: late.append((describe_trace(trace), report))
+
+
+def _options_of(**given: int) -> str:
+    """Write what ``replay`` needs beside the trace."""
+    return "".join(f", {name}={value}" for name, value in given.items() if value)
 
 
 def _reason(error: BaseException) -> str:

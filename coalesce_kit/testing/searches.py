@@ -47,6 +47,11 @@ def parse_trace(trace: str) -> list[str]:
 
 # ---- searches ----
 
+_NOT_DETERMINISTIC: Final = (
+    "the scenario is not deterministic (make everything that it uses anew inside it, and reset what lives longer: "
+    "coalesce_kit.testing.fixtures.isolated)"
+)
+
 
 class Search(Chooser, Protocol):
     """Decides, run after run, what happens next."""
@@ -61,18 +66,20 @@ class DepthFirst:
 
     def __init__(self, drawing: random.Random, change_points: int) -> None:  # noqa: ARG002  # it draws nothing
         self._taken: list[int] = []
-        self._there: list[int] = []
-        self._at = 0
+        self._there: list[tuple[int, str, int]] = []  # how many options, the last of them, and at which step
+        self._at = self._step = 0
         self._is_new = True
 
     def begin(self) -> bool:
         """Go to the next schedule, if there is one."""
-        self._at = 0
+        if self._at < len(self._taken):
+            raise NotReplayableError(f"{_NOT_DETERMINISTIC}: it ended before choice {self._at}, which it had before")
+        self._at = self._step = 0
         if self._is_new:
             self._is_new = False
             return True
         taken, there = self._taken, self._there
-        while taken and taken[-1] + 1 == there[-1]:
+        while taken and taken[-1] + 1 == there[-1][0]:
             taken.pop()
             there.pop()
         if not taken:
@@ -83,17 +90,20 @@ class DepthFirst:
     def choose(self, options: list[Event]) -> int:
         """Return the option of this schedule."""
         count = len(options)
+        self._step += 1
         if count == 1:
             return 0
         at = self._at
         self._at += 1
         if at == len(self._taken):
             self._taken.append(0)
-            self._there.append(count)
-        elif self._there[at] != count:
+            self._there.append((count, options[-1].name, self._step))
+        elif self._there[at] != (count, options[-1].name, self._step):
+            before, last, step = self._there[at]
+            names = [option.name or "a handle of the loop" for option in options]
             raise NotReplayableError(
-                f"the scenario is not deterministic: at choice {at} there were {self._there[at]} options, now {count}: "
-                f"{[option.name for option in options]}"
+                f"{_NOT_DETERMINISTIC}: at choice {at} there were {before} options at step {step}, the last of them "
+                f"{last or 'a handle of the loop'!r}; now there are {count} at step {self._step}: {names}"
             )
         return self._taken[at]
 

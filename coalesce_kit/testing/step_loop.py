@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from .clock import VirtualClock
 
@@ -34,6 +34,16 @@ class StepLoop(asyncio.BaseEventLoop):
     def is_running(self) -> bool:
         """Whether it is being driven: only in a loop that runs does an eager task take its first step at once."""
         return asyncio._get_running_loop() is self  # noqa: SLF001  # asyncio's own word for it
+
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> NoReturn:  # type: ignore[override]  # noqa: ARG002
+        """Refuse, and report it, as a caller's errors are reported to nobody: nothing would wait for a thread.
+
+        Raises:
+            RuntimeError: always, which is why its type is not the base's.
+        """
+        refused = f"a World runs no threads, and {getattr(func, '__qualname__', func)!s} was given to one"
+        self.report(refused)
+        raise RuntimeError(refused)
 
     def call_exception_handler(self, context: Mapping[str, Any]) -> None:
         """Report what nobody handles: a callback that raised, an exception that was never retrieved."""

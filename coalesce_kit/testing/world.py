@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 import math
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sized
@@ -63,6 +64,7 @@ class World:
         self.time_passes: Literal["anywhere", "when idle"] = "when idle"
         self.trace: list[str] = []
         self._events: dict[str, Event] = {}
+        self._wrong: list[Exception] = []
         self._checks: list[Callable[[], object]] = []
         self._last_checks: list[Callable[[], object]] = []
         self._permuted = permuted
@@ -102,12 +104,18 @@ class World:
 
         Args:
             name: of the caller; the event is "``name`` starts".
-            function: what it does. An exception that it raises is kept in the caller and reported to nobody.
+            function: what it does. An ``AssertionError`` of its fails the run. Any other exception is an answer that a
+                caller may get, and fails nothing: note it, and judge it in a check.
             after: another caller who starts earlier. Callers who all do the same are told apart by nothing but their
                 names: an order spares the explorer the schedules in which only the names are exchanged.
             loop: on which it runs; the world's first without.
+
+        Raises:
+            TypeError: ``function`` is no function: a coroutine would be good for one run only.
         """
-        caller = Caller(name, function, self.loop if loop is None else loop)
+        if not callable(function):
+            raise TypeError(f"caller {name!r} has to be given a function that returns a coroutine, not {function!r}")
+        caller = Caller(name, function, self.loop if loop is None else loop, self._wrong.append)
         started = None if after is None else lambda: after.task is not None
         act = partial(self._together.act_on, caller.loop, caller.start)
         self.event(f"{name} starts", act, when=started).only_adds = True
@@ -133,16 +141,21 @@ class World:
         """Have ``act()`` called, at any moment, ``times`` times.
 
         Args:
-            name: what a trace calls it: no comma, no number alone, not there yet.
+            name: what a trace calls it: no comma, no quote, no number alone, not there yet.
             act: called between two handles of the loop, outside any task.
             when: whether it is possible now. A run does not wait for what is not.
             times: how often.
 
         Raises:
+            TypeError: ``act`` is async: it is called, not awaited.
             ValueError: the name is not fit for a trace, or taken by an event that is still to come.
         """
-        if not name or "," in name or name.isdigit() or name[0] == "@" or name.strip() != name or name in self._events:
-            raise ValueError(f"an event needs a name of its own that is no number and has no comma, not {name!r}")
+        refuse_async(act, f"event {name!r}")
+        taken = name == TIME_PASSES or name in self._events
+        if taken or not name or set(',"') & set(name) or name.isdigit() or name[0] == "@" or name.strip() != name:
+            raise ValueError(
+                f"an event needs a name of its own that is no number and has no comma and no quote, not {name!r}"
+            )
         self._events[name] = event = Event(name, act, when, times=times)
         return event
 
@@ -187,10 +200,12 @@ class World:
 
     def always(self, check: Callable[[], object]) -> None:
         """Have ``check()`` called after every step; it raises if something is wrong."""
+        refuse_async(check, "a check")
         self._checks.append(check)
 
     def at_rest(self, check: Callable[[], object]) -> None:
         """Have ``check()`` called when nothing is runnable any more and no event is left."""
+        refuse_async(check, "a check")
         self._last_checks.append(check)
 
     # ---- what the explorer does ----
@@ -207,6 +222,7 @@ class World:
         failed = True
         with self._together.running():
             try:
+                refuse_async(scenario, "a scenario")
                 scenario(self)
                 self._go_on(chooser)
                 self._end()
@@ -217,6 +233,7 @@ class World:
     def _go_on(self, chooser: Chooser) -> None:
         choose, checks, trace, handles = chooser.choose, self._checks, self.trace, self.loop.ready()
         asleep: set[Event] = set()
+        wrong = self._wrong
         for _ in range(_LONGEST_RUN):
             options = self._options()
             if not options:
@@ -230,6 +247,8 @@ class World:
                 del self._events[event.name]
             length = len(handles) - (event is self._turn)
             event.act()
+            if wrong:
+                raise wrong[0]
             for check in checks:
                 check()
             if self._reduced:
@@ -283,3 +302,13 @@ class World:
         self._events.clear()
         if failed:
             self._together.clear_away(_LONGEST_RUN)
+
+
+def refuse_async(function: Callable[..., object], what: str) -> None:
+    """Refuse what would be called, and never run.
+
+    Raises:
+        TypeError: ``function`` is async.
+    """
+    if inspect.iscoroutinefunction(function):
+        raise TypeError(f"{what} is called, not awaited, and {function!r} is async: it would never run")

@@ -1,0 +1,203 @@
+"""The explorer in the hands of somebody who meets it for the first time: no mistake of his passes for a proof."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import random
+
+import pytest
+
+import coalesce_kit.testing.explorer as explorer
+from coalesce_kit import coalesced
+from coalesce_kit.testing.events import DeadEndError
+from coalesce_kit.testing.explorer import NotReplayableError, ScheduleFailedError, explore, replay
+from coalesce_kit.testing.fixtures import isolated
+
+
+async def nothing():
+    await asyncio.sleep(0)
+
+
+def replay_as_shown(failure, scenario):
+    """Run the line that the error shows, as it stands there."""
+    shown = str(failure.value).splitlines()[-1].strip()
+    return eval(shown, {**vars(explorer), scenario.__name__: scenario})
+
+
+def test_an_assertion_in_a_caller_fails_the_run():
+    """Checks are written where the answer is, too."""
+
+    def scenario(world):
+        async def ask():
+            await asyncio.sleep(0)
+            assert random is None, "asked in vain"
+
+        world.caller("a", ask)
+
+    with pytest.raises(ScheduleFailedError, match="asked in vain") as failure:
+        explore(scenario)
+    with pytest.raises(AssertionError, match="asked in vain"):
+        replay_as_shown(failure, scenario)
+
+
+def test_other_errors_of_a_caller_are_answers():
+    """What a caller may be given is judged by a check."""
+
+    def scenario(world):
+        async def ask():
+            raise LookupError
+
+        world.caller("a", ask)
+
+    assert explore(scenario).exhausted
+
+
+def test_a_caller_is_a_function_that_returns_a_coroutine():
+    """A coroutine is good for one run only, and what returns none would do nothing."""
+    running = nothing()
+    with pytest.raises(ScheduleFailedError, match="'a' has to be given a function that returns a coroutine, not <cor"):
+        explore(lambda world: world.caller("a", running))
+    running.close()
+    with pytest.raises(ScheduleFailedError, match="a function that returns a coroutine; it returned 3"):
+        explore(lambda world: world.caller("a", lambda: 3))
+
+
+async def an_async_scenario(world):
+    world.at_rest(nothing)
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        an_async_scenario,
+        lambda world: world.at_rest(nothing),
+        lambda world: world.always(nothing),
+        lambda world: world.event("boom", nothing),
+    ],
+    ids=["scenario", "at rest", "always", "event"],
+)
+def test_what_would_never_run_is_refused(scenario):
+    """A scenario, a check and an event are called, not awaited."""
+    with pytest.raises(ScheduleFailedError, match="is async: it would never run"):
+        explore(scenario)
+
+
+def overtaken(world):
+    """Fails if handles overtake each other."""
+    order = []
+
+    async def note(name):
+        order.append(name)
+
+    first = world.caller("a", lambda: note("a"))
+    world.caller("b", lambda: note("b"), after=first)
+
+    def check():
+        assert order == ["a", "b"], order
+
+    world.at_rest(check)
+
+
+def unlucky(world):
+    """Fails if a certain number is drawn."""
+    drawn = random.random()
+    world.caller("a", nothing)
+
+    def check():
+        assert drawn != random.Random(5).random(), "unlucky"
+
+    world.at_rest(check)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "options", "shown"),
+    [(overtaken, {"permuted": True}, ", permuted=True)"), (unlucky, {"seed": 5}, ", seed=5)")],
+)
+def test_what_is_shown_fails_again_as_it_stands(scenario, options, shown):
+    """The line for replaying has whatever the exploration was given."""
+    with pytest.raises(ScheduleFailedError) as failure:
+        explore(scenario, search="random", **options)
+    assert str(failure.value).endswith(shown)
+    with pytest.raises(AssertionError) as again:
+        replay_as_shown(failure, scenario)
+    assert not isinstance(again.value, NotReplayableError)
+
+
+def test_what_asyncio_reports_late_fails_a_replay_too():
+    """An exception that nobody retrieved is heard of only when the collector finds it."""
+
+    def scenario(world):
+        async def forget_a_failure():
+            failed = asyncio.get_running_loop().create_future()
+            failed.set_exception(ValueError("nobody asks"))
+            cycle = [failed]
+            cycle.append(cycle)
+
+        world.caller("a", forget_a_failure)
+
+    gc.disable()
+    try:
+        with pytest.raises(DeadEndError, match="asyncio had to report.*nobody asks"):
+            replay(scenario, "a starts")
+    finally:
+        gc.enable()
+
+
+def test_what_lives_longer_than_a_schedule_is_found():
+    """A function that keeps results from one schedule to the next has only its first one explored."""
+
+    @coalesced(ttl=60)
+    async def odds():
+        await asyncio.sleep(0)
+
+    def scenario(world):
+        first = world.caller("a", odds)
+        world.may_cancel(first, world.caller("b", odds, after=first))
+
+    with pytest.raises(NotReplayableError, match="not deterministic .*isolated"):
+        explore(scenario)
+
+    def anew(world):
+        with isolated():
+            scenario(world)
+
+    assert explore(anew).exhausted
+
+
+def test_a_scenario_that_comes_to_other_words_is_found():
+    """As many options as before are not the same options."""
+    runs = []
+
+    def scenario(world):
+        runs.append(None)
+        world.caller("a", nothing)
+        world.event(f"event {len(runs)}", lambda: None)
+
+    with pytest.raises(NotReplayableError, match="the last of them 'event 1'"):
+        explore(scenario)
+
+
+def test_a_thread_is_refused():
+    """Nothing would wait for it, and whoever waits for it would look like a deadlock."""
+
+    def scenario(world):
+        world.caller("a", lambda: asyncio.to_thread(print))
+
+    with pytest.raises(ScheduleFailedError, match="a World runs no threads"):
+        explore(scenario)
+
+
+@pytest.mark.parametrize("name", ['say "boo"', "time passes"])
+def test_a_name_that_would_be_misread(name):
+    """A quote would end the trace that is shown, and time has an event of its own."""
+    with pytest.raises(ScheduleFailedError, match="needs a name of its own"):
+        explore(lambda world: world.event(name, print))
+
+
+def test_options_that_ask_for_nothing_are_refused():
+    """A search that there is not, and no schedules at all."""
+    with pytest.raises(ValueError, match="search is one of 'exhaustive', 'random', 'priorities', not 'pct'"):
+        explore(overtaken, search="pct")
+    with pytest.raises(ValueError, match="most_schedules is at least 1"):
+        explore(overtaken, most_schedules=0)
