@@ -199,12 +199,12 @@ class World:
         self._together.ring()
 
     def always(self, check: Callable[[], object]) -> None:
-        """Have ``check()`` called after every step; it raises if something is wrong."""
+        """Have ``check()`` called after every step; it raises, or returns ``False``, if something is wrong."""
         refuse_async(check, "a check")
         self._checks.append(check)
 
     def at_rest(self, check: Callable[[], object]) -> None:
-        """Have ``check()`` called when nothing is runnable any more and no event is left."""
+        """Have ``check()`` called when nothing is runnable any more and no event is left; it fails as in ``always``."""
         refuse_async(check, "a check")
         self._last_checks.append(check)
 
@@ -224,6 +224,8 @@ class World:
             try:
                 refuse_async(scenario, "a scenario")
                 scenario(self)
+                if not self._events:
+                    raise ValueError("a scenario without a caller or an event: there is nothing to explore")
                 self._go_on(chooser)
                 self._end()
                 failed = False
@@ -250,7 +252,8 @@ class World:
             if wrong:
                 raise wrong[0]
             for check in checks:
-                check()
+                if check() is False:
+                    raise failed(check)
             if self._reduced:
                 if event is self._turn and len(handles) == length:
                     # Had it been done before this turn, the same handles would stand in the same order now.
@@ -293,7 +296,8 @@ class World:
         if left:
             raise DeadEndError("\n  ".join(left))
         for check in self._last_checks:
-            check()
+            if check() is False:
+                raise failed(check)
 
     def _forget(self, *, failed: bool) -> None:
         """End what is left, so that nothing of this run is heard of in the next."""
@@ -302,6 +306,11 @@ class World:
         self._events.clear()
         if failed:
             self._together.clear_away(_LONGEST_RUN)
+
+
+def failed(check: Callable[[], object]) -> AssertionError:
+    """Return what a check that says no fails with."""
+    return AssertionError(f"{getattr(check, '__qualname__', check)} returned False")
 
 
 def refuse_async(function: Callable[..., object], what: str) -> None:

@@ -92,10 +92,11 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Invalidation:
-    """An invalidation of some keys."""
+    """An invalidation of some keys; by their tags, if there are any."""
 
     at: int
     keys: frozenset[str]
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -104,6 +105,7 @@ class History:
 
     Attributes:
         rules: its windows, for the reference model; ``None`` where that is not asked.
+        tags: of every result, as templates.
         fresh_seconds: the ttl; 0 where nothing is kept.
         usable_seconds: the ttl and the longest stale window.
         max_wait_seconds: of a waiter.
@@ -115,6 +117,7 @@ class History:
     """
 
     rules: Rules | None = None
+    tags: tuple[str, ...] = ()
     fresh_seconds: float = 0.0
     usable_seconds: float = 0.0
     max_wait_seconds: float | None = None

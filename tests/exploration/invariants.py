@@ -200,16 +200,18 @@ def as_the_model_says(history: History) -> None:
 
 def _events(history: History, model: Model) -> Iterator[tuple[int, Callable[[], object]]]:
     """What happened, as the moment of each event and the way to tell it."""
-    none: frozenset[str] = frozenset()
     for fetch in history.fetches:
         number, key, is_for_a_call = fetch.number, fetch.key, fetch.for_a_call
-        begin = partial(model.fetch_begins, number, key, fetch.began_at, tags=none, for_a_call=is_for_a_call)
+        tags = frozenset(tag.format(key=key) for tag in history.tags)
+        begin = partial(model.fetch_begins, number, key, fetch.began_at, tags=tags, for_a_call=is_for_a_call)
         dropped = fetch.end == "cancelled" or fetch.was_stopped
         end = partial(model.fetch_ends, number, fetch.ended_at, failed=fetch.end == "raised", dropped=dropped)
         yield fetch.began, begin
         yield fetch.ended, end
     for one in history.invalidations:
-        for key in one.keys:
+        for tag in one.tags:
+            yield one.at, partial(model.invalidate, tag=tag)
+        for key in () if one.tags else one.keys:
             yield one.at, partial(model.invalidate, key=key)
     for call in history.calls:
         yield call.began, partial(model.call_begins, call.name, call.key, call.began_at, is_refresh=call.is_refresh)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import coalesce_kit
 from coalesce_kit import CachePolicy
@@ -206,7 +207,7 @@ def tags() -> Scenario:
         stage = odds.on(world, max_wait_seconds=None)
         stage.callers("a", "b", key="nba")
         stage.callers("x", key="nfl")
-        stage.invalidates("the tag", "nba", "nfl", by=lambda: coalesce_kit.invalidate_tags("odds"))
+        stage.invalidates_tags("the tag", "odds", keys=["nba", "nfl"])
 
     return scenario
 
@@ -218,8 +219,8 @@ def two_tags() -> Scenario:
     def scenario(world: World) -> None:
         stage = odds.on(world, max_wait_seconds=None)
         stage.callers("a", "b", "c")
-        stage.invalidates("one tag", "nba", by=lambda: coalesce_kit.invalidate_tags("odds"))
-        stage.invalidates("the other", "nba", by=lambda: coalesce_kit.invalidate_tags("league:nba", "league:nfl"))
+        stage.invalidates_tags("one tag", "odds", keys=["nba"])
+        stage.invalidates_tags("the other", "league:nba", "league:nfl", keys=["nba"])
 
     return scenario
 
@@ -293,11 +294,14 @@ def diamond() -> Scenario:
     return scenario
 
 
-def waiting_times_out(count: int = 3, *, cancels: int = 0) -> Scenario:
+def waiting_times_out(
+    count: int = 3, *, cancels: int = 0, time_passes: Literal["anywhere", "when idle"] = "when idle"
+) -> Scenario:
     """Waiters who come one after the other, and a fetch that takes longer than they may wait."""
     odds = Odds(fails=False)
 
     def scenario(world: World) -> None:
+        world.time_passes = time_passes
         stage = odds.on(world, max_wait_seconds=5)
         stage.history.allowed = (WaitTimeoutError, FetchCancelledError)
         who = stage.callers(*"abc"[:count])
@@ -384,6 +388,9 @@ CASES: dict[str, Case] = {
     "leader and 2 waiters, 1 invalidation": Case(lambda: callers(3, cancels=0)),
     "leader and 1 waiter, 2 cancels, 1 invalidation": Case(lambda: callers(2, cancels=2), large=True),
     "leader and 1 waiter, 1 cancel, 1 invalidation": Case(lambda: callers(2, cancels=1), large=True),
+    "leader and 1 waiter, a fetch of 2 steps, 1 cancel, 1 invalidation": Case(
+        lambda: callers(2, cancels=1, steps=1), large=True
+    ),
     "cancelled from inside, 2 waiters, 1 cancel": Case(cut_inside),
     "over age": Case(over_age_in_order, large=True),
     "over age, kept": Case(over_age, large=True),
@@ -407,6 +414,9 @@ CASES: dict[str, Case] = {
     "recursion without a cycle, 1 cancel": Case(diamond, large=True),
     "waiting times out": Case(waiting_times_out, large=True),
     "waiting times out, 1 cancel": Case(lambda: waiting_times_out(2, cancels=1), large=True),
+    "waiting times out, 1 cancel, the timer rings at any moment": Case(
+        lambda: waiting_times_out(2, cancels=1, time_passes="anywhere"), large=True
+    ),
     "a fetch times out": Case(fetch_times_out, large=True),
     "zombies, 2 cancels": Case(zombies, large=True),
     "on_abandon=finish, 2 cancels": Case(finishing, large=True),

@@ -70,6 +70,7 @@ class Odds:
         self._asks: dict[str, str] = {}
         self._policy = options.get("policy") or CachePolicy(ttl=options.get("ttl", 0))
         self._finishes = options.get("on_abandon") == "finish"
+        self._tags = options.get("tags", ())
 
         @coalesced(**options)
         async def odds(key: str) -> Answer:
@@ -90,6 +91,7 @@ class Odds:
             coalesce_kit.defaults._state.coalescer = RequestCoalescer(**limits)
         history = History(
             rules=rules_of(self._policy),
+            tags=self._tags,
             fresh_seconds=self._policy.ttl,
             usable_seconds=self._policy.ttl + max(self._policy.stale_while_revalidate, self._policy.stale_if_error),
             error_seconds=max(self._policy.error_ttl.values(), default=0.0),
@@ -170,11 +172,14 @@ class Stage:
     def may_cancel(self, callers: Iterable[Caller], times: int = 1) -> None:
         self.world.may_cancel(*callers, times=times)
 
-    def invalidates(self, name: str = "invalidate", *keys: str, by: Callable[[], object] | None = None) -> None:
-        """An invalidation of keys, at any moment; by hand, or one key by itself."""
-        keys = keys or ("nba",)
-        act = (lambda: self.function.invalidate(keys[0])) if by is None else by
-        self.world.event(name, lambda: self.invalidate(keys, act))
+    def invalidates(self, name: str = "invalidate", *, by: Callable[[], object] | None = None) -> None:
+        """An invalidation of the one key, at any moment; or by hand."""
+        act = (lambda: self.function.invalidate("nba")) if by is None else by
+        self.world.event(name, lambda: self.invalidate(["nba"], act))
+
+    def invalidates_tags(self, name: str, *tags: str, keys: Iterable[str]) -> None:
+        """An invalidation of all that has one of the tags, at any moment: that is what is asked of these keys."""
+        self.world.event(name, lambda: self.invalidate(keys, lambda: coalesce_kit.invalidate_tags(*tags), tags))
 
     def waits(self, seconds: float, name: str = "time goes by", *, when: Callable[[], bool] | None = None) -> None:
         """The clock moves on, when no handle of the loop is ready and no timer rings before."""
@@ -192,8 +197,8 @@ class Stage:
 
     # ---- doing it ----
 
-    def invalidate(self, keys: Iterable[str], act: Callable[[], object]) -> None:
-        self.history.invalidations.append(Invalidation(self.history.moment(), frozenset(keys)))
+    def invalidate(self, keys: Iterable[str], act: Callable[[], object], tags: tuple[str, ...] = ()) -> None:
+        self.history.invalidations.append(Invalidation(self.history.moment(), frozenset(keys), tags))
         act()
 
     def prime(self, key: str = "nba") -> None:

@@ -201,3 +201,21 @@ def test_options_that_ask_for_nothing_are_refused():
         explore(overtaken, search="pct")
     with pytest.raises(ValueError, match="most_schedules is at least 1"):
         explore(overtaken, most_schedules=0)
+
+
+@pytest.mark.parametrize("when", ["always", "at_rest"])
+def test_a_check_may_say_no(when):
+    """Whoever writes an expression instead of an assertion has asked for something, too."""
+
+    def scenario(world):
+        world.caller("a", nothing)
+        getattr(world, when)(lambda: 1 > 2)
+
+    with pytest.raises(ScheduleFailedError, match=r"<lambda> returned False"):
+        explore(scenario)
+
+
+def test_nothing_is_not_explored():
+    """A scenario that forgets its callers would be exhausted after one schedule."""
+    with pytest.raises(ScheduleFailedError, match="without a caller or an event"):
+        explore(lambda world: world.at_rest(lambda: None))
