@@ -120,7 +120,7 @@ class HealthWatch:
         found.update(self._measure(SHARED_SYMPTOMS, everything, None))
         reasons = [reason for what in {**self._held, **found} if (reason := self._judge(what, found.get(what), now))]
         reasons.sort(key=lambda reason: (-STATUSES.index(reason.status), reason.function or "", reason.code))
-        return HealthReport(status=reasons[0].status if reasons else "healthy", reasons=tuple(reasons))
+        return HealthReport(status=reasons[0].status if reasons else STATUSES[0], reasons=tuple(reasons))
 
     def _measure(
         self, symptoms: Iterable[Symptom], sight: Sight, function: str | None

@@ -147,7 +147,8 @@ def test_cancelled_fetches_have_not_failed():
 
 
 @pytest.mark.parametrize(
-    ("waited", "timeouts", "status"), [(100, 1, "warning"), (4, 4, "warning"), (10, 5, "warning"), (10, 6, "degraded")]
+    ("waited", "timeouts", "status"),
+    [(100, 1, "warning"), (4, 4, "warning"), (5, 5, "degraded"), (10, 5, "warning"), (10, 6, "degraded")],
 )
 def test_wait_timeouts_in_the_window(waited, timeouts, status):
     """One wait time-out is a warning, more than half of five or more waits are degraded."""
@@ -158,7 +159,8 @@ def test_wait_timeouts_in_the_window(waited, timeouts, status):
 def test_slow_fetches_in_the_window():
     """One fetch that outlasted max_wait_seconds is a warning, and nothing but slow ones is no more."""
     assert only(judge(at(30, stats(fetched=100, slow_fetches=1)))).code == "slow_fetches"
-    assert judge(at(30, stats(fetched=10, slow_fetches=10))).status == "warning"
+    reason = only(judge(at(30, stats(fetched=10, slow_fetches=8))))
+    assert (reason.status, reason.value) == ("warning", 80)
 
 
 def test_a_method_that_is_never_shared():
@@ -205,6 +207,13 @@ def test_the_worst_reason_is_the_status_and_stands_first():
     ]
 
 
+def test_reasons_that_are_equally_bad_stand_by_name():
+    """What is nobody's comes first, then one function after the other, whatever their order in the process."""
+    report = judge(at(1000, stats("Odds", zombies=1, breaker_state=1), stats("Live", zombies=1)))
+    assert [reason.function for reason in report.reasons] == [None, "Live", "Odds"]
+    assert {reason.status for reason in report.reasons} == {"warning"}
+
+
 def test_a_threshold_is_switched_off():
     """Infinity is never exceeded, and what is reported stays JSON."""
     off = HealthThresholds(zombies=math.inf, degraded_zombies=math.inf)
@@ -231,6 +240,13 @@ def test_thresholds_that_make_no_sense(wrong):
         HealthThresholds(**wrong)
 
 
+def test_thresholds_at_their_bounds():
+    """A window may be short, and a number may have to be gone altogether before it is good again."""
+    thresholds = HealthThresholds(window_seconds=0.5, recovery_margin_percent=100, zombies=1e6, degraded_zombies=1e9)
+    looks = [(100, 1e6 + 1), (110, 1), (130, 1), (140, 0), (150, 0)]
+    assert statuses(HealthWatch(thresholds), *looks) == [*["warning"] * 4, "healthy"]
+
+
 # ---- the window ----
 
 
@@ -242,6 +258,20 @@ def test_what_happened_before_the_window_is_no_reason():
     statuses = [watch.look(at(seconds, failed)).status for seconds in range(15, 120, 5)]
     assert statuses == sorted(statuses)  # alphabetically: degraded, then healthy
     assert statuses[-1] == "healthy"
+
+
+@pytest.mark.parametrize(("seconds", "status"), [(60, "degraded"), (61, "healthy")])
+def test_what_a_young_process_has_counted_is_recent(seconds, status):
+    """Until the window is over, everything happened within it."""
+    assert judge(at(seconds, stats(fetched=10, fetch_errors=10))).status == status
+
+
+def test_what_lies_a_window_back_is_no_more_compared_with():
+    """With two looks behind it, the one that is a window old is where counting begins."""
+    watch = HealthWatch()
+    watch.look(at(100, stats(fetched=10)))
+    watch.look(at(110, stats(fetched=20, fetch_errors=10)))
+    assert only(watch.look(at(170, stats(fetched=30, fetch_errors=10)))).value == 0
 
 
 def test_a_first_look_at_an_old_process_has_nothing_to_compare_with():
@@ -258,7 +288,7 @@ def test_many_looks_see_as_far_back_as_few():
     for tick in range(6001):
         report = watch.look(at(100 + tick / 100, stats(fetched=tick, fetch_errors=min(tick, 3000))))
     assert only(report).value == pytest.approx(50, abs=1)
-    assert len(watch._looks) <= 14
+    assert len(watch._looks) == 1 + 12
 
 
 def test_a_function_that_came_later_began_at_zero():
@@ -329,6 +359,28 @@ def test_one_good_look_is_not_enough():
     assert statuses(watch, (100, 1), (200, 0), (200, 0)) == ["warning", "warning", "healthy"]
 
 
+def test_two_looks_at_one_moment_are_two_looks():
+    """The second one does not take the process for another that began anew."""
+    assert statuses(HealthWatch(), (100, 1), (100, 0)) == ["warning", "warning"]
+
+
+def test_what_is_almost_as_bad_does_not_get_better():
+    """A degraded number must be a fifth below its threshold, too, to become a warning."""
+    watch = HealthWatch(HealthThresholds(zombies=1, degraded_zombies=100))
+    looks = [(100, 101), (110, 81), (130, 81), (140, 80), (150, 80)]
+    assert statuses(watch, *looks) == [*["degraded"] * 4, "warning"]
+
+
+def test_a_threshold_that_moves_is_told_as_it_is():
+    """What is usual for a function may change while a fetch of its is too old."""
+    watch = HealthWatch()
+    told = [
+        only(watch.look(at(seconds, stats(fetched=20, usual=usual, oldest_flight_seconds=29)))).threshold
+        for seconds, usual in ((1000, 1.0), (1001, 2.0))
+    ]
+    assert told[1] == pytest.approx(2 * told[0], rel=0.15)
+
+
 def test_a_relapse_begins_the_wait_anew():
     """The ten seconds count from the last bad look."""
     watch = HealthWatch()
@@ -377,7 +429,8 @@ def test_a_function_that_is_gone_recovers():
     """The reason of a function that is no more goes away in its time."""
     watch = HealthWatch()
     watch.look(at(100, stats(zombies=1)))
-    assert [watch.look(at(seconds)).status for seconds in (101, 111)] == ["warning", "healthy"]
+    assert only(watch.look(at(101))).value == 0
+    assert watch.look(at(111)).status == "healthy"
     assert watch._held == {}
 
 
@@ -396,6 +449,7 @@ def test_too_few_fetches_to_tell_are_good():
     ("numbers", "said"),
     [
         ({"fetched": 20, "oldest_flight_seconds": 7.25}, "the oldest fetch of odds has been running for 7.2 s"),
+        ({"fetched": 20, "oldest_flight_seconds": 7.25}, "; 99 % of its fetches end within 0.0094 s"),
         ({"zombies": 3}, "3 fetches of odds were given up and still run"),
         ({"fetched": 10, "fetch_errors": 6}, "6 of the last 10 fetches of odds failed, more than 50 %"),
         ({"waited": 8, "wait_timeouts": 2}, "2 of the last 8 waits for odds ended at max_wait_seconds"),
@@ -421,11 +475,31 @@ def test_a_hostile_name_is_one_line_and_stays_json():
     assert len(reason["text"]) < 300
 
 
+def test_what_cannot_be_printed_of_a_name_is_a_question_mark():
+    """One for each character: a line break would end the sentence."""
+    assert "fetches of odds?live?? were given up" in only(judge(at(30, stats("odds\nlive\x1b\u2028", zombies=1)))).text
+
+
+@pytest.mark.parametrize(("length", "shown"), [(80, 80), (81, 80), (10_000, 80)])
+def test_a_long_name_is_shortened(length, shown):
+    """To eighty characters, in the middle of which some are missing."""
+    text = only(judge(at(30, stats("x" * length, zombies=1)))).text
+    name = text.removeprefix("1 fetches of ").partition(" ")[0]
+    assert len(name) == shown
+    assert ("…" in name) == (length > shown)
+
+
 def test_a_report_as_json():
     """A reason has a code, a function, a value, a threshold and a text, and says how bad it is."""
     told = judge(at(30, stats(zombies=1))).as_dict()
     assert told["status"] == "warning"
     assert set(told["reasons"][0]) == {"code", "function", "value", "threshold", "text", "status", "recovering"}
+
+
+def test_earlier_snapshots_are_compared_with():
+    """Given one after the other, they are looked at one after the other."""
+    before, after = at(1000, stats(fetched=10)), at(1010, stats(fetched=20, fetch_errors=10))
+    assert (judge(after).status, judge(before, after).status) == ("healthy", "degraded")
 
 
 def test_judging_is_pure():
