@@ -10,7 +10,7 @@ import pytest
 
 from coalesce_kit import CoalescerStats, RegistrySnapshot
 from coalesce_kit.stats.counters import NO_GAUGES, Counters
-from coalesce_kit.stats.health import HealthThresholds, HealthWatch, judge
+from coalesce_kit.stats.health import HealthThresholds, HealthWatch, Reason, judge
 from coalesce_kit.stats.latency import LatencyHistogram
 from coalesce_kit.stats.showing import Limits
 
@@ -186,6 +186,11 @@ def test_a_store_in_trouble_is_one_reason(numbers, code, status):
     assert reason.text.isprintable()
 
 
+def test_one_result_that_is_not_trusted_is_a_reason():
+    """However many functions share the store."""
+    assert only(judge(at(1000, stats(untrusted_entries=1)))).value == 1
+
+
 def test_a_store_that_is_back_recovers():
     """Its reason goes like any other, and is nobody's meanwhile."""
     watch = HealthWatch()
@@ -283,12 +288,21 @@ def test_a_first_look_at_an_old_process_has_nothing_to_compare_with():
 
 
 def test_many_looks_see_as_far_back_as_few():
-    """A poll every ten milliseconds does not shorten the window, nor does it fill memory."""
+    """A poll ten times a second does not shorten the window, nor does it fill memory."""
     watch = HealthWatch()
-    for tick in range(6001):
-        report = watch.look(at(100 + tick / 100, stats(fetched=tick, fetch_errors=min(tick, 3000))))
+    for tick in range(601):
+        report = watch.look(at(100 + tick / 10, stats(fetched=tick, fetch_errors=min(tick, 300))))
     assert only(report).value == pytest.approx(50, abs=1)
     assert len(watch._looks) == 1 + 12
+
+
+@pytest.mark.parametrize(("seconds", "noted"), [(4.9, 1), (5, 2)])
+def test_a_look_is_noted_in_every_twelfth_of_the_window(seconds, noted):
+    """That is how exactly the window is known."""
+    watch = HealthWatch()
+    watch.look(at(100, stats()))
+    watch.look(at(100 + seconds, stats()))
+    assert len(watch._looks) == noted
 
 
 def test_a_function_that_came_later_began_at_zero():
@@ -487,6 +501,12 @@ def test_a_long_name_is_shortened(length, shown):
     name = text.removeprefix("1 fetches of ").partition(" ")[0]
     assert len(name) == shown
     assert ("…" in name) == (length > shown)
+
+
+def test_a_reason_stands_unless_it_says_otherwise():
+    """One that is made by hand is not on its way to be good again."""
+    made = Reason(code="zombies", function="odds", value=1, threshold=0, text="one", status="warning")
+    assert not made.recovering
 
 
 def test_a_report_as_json():
