@@ -17,6 +17,9 @@ either, nobody will ever wake up: that is a deadlock, and it fails at once, nami
 Threads and sockets have a time of their own, for which a clock that jumps cannot wait, so a ``VirtualLoop`` refuses
 them with an error that says so: no ``to_thread``, no executor, no stream, no subprocess. Another thread's
 ``call_soon_threadsafe`` is heard when time would jump, but nothing waits for it.
+
+No two clocks are compared: where the package's time changes from one clock to another, what decorated functions have
+kept is dropped, and what they are fetching is kept by nobody. To the other clock it would be from the future.
 """
 
 from __future__ import annotations
@@ -26,11 +29,13 @@ import inspect
 import math
 import selectors
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Final, NoReturn, Self, TypeVar
 
 from ..clock import clock
+from ..defaults import decorated_functions
 
 T = TypeVar("T")
 
@@ -45,8 +50,8 @@ class DeadlockError(AssertionError):
 class VirtualClock:
     """Float seconds that stand still until they are moved.
 
-    As a context manager it is what the package reads as the time, until it is left. A ``VirtualLoop`` does that by
-    itself while it runs.
+    As a context manager it is what the package reads as the time, until it is left; what was kept is dropped at both
+    ends. A ``VirtualLoop`` does that by itself while it runs.
 
     Args:
         start: the first time it shows.
@@ -81,17 +86,43 @@ class VirtualClock:
 
     def __enter__(self) -> Self:
         self._outer.append(clock.now)
-        clock.exchange(self.now)
+        _change_to(self.now)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        clock.exchange(self._outer.pop())
+        _change_to(self._outer.pop())
+
+
+@contextmanager
+def showing(time: VirtualClock) -> Iterator[None]:
+    """Have the package read a clock while the block runs, and drop nothing: for what goes in and out of one time."""
+    outer = clock.now
+    clock.exchange(time.now)
+    try:
+        yield
+    finally:
+        clock.exchange(outer)
+
+
+def _change_to(now: Callable[[], float]) -> None:
+    """Have the package read another time, and drop what was kept in this one; the same time changes nothing."""
+    if clock.now != now:
+        clock.exchange(now)
+        _drop_what_is_kept()
+
+
+def _drop_what_is_kept() -> None:
+    for function in decorated_functions():
+        function.clear()
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
     """An event loop that lives in virtual time, and with it, while it runs, the whole package.
+
+    Its time begins when it first runs and ends when it is closed: what was kept is dropped then, and not between two of
+    its runs, unless its clock is the package's time already.
 
     Args:
         time: its clock; a new one that begins at 0 without.
@@ -102,6 +133,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def __init__(self, time: VirtualClock | None = None) -> None:
         self.clock = VirtualClock() if time is None else time
+        self._has_begun = False
         super().__init__(_JumpingSelector(self._jump))
 
     def time(self) -> float:
@@ -114,8 +146,27 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         Raises:
             DeadlockError: nothing is runnable and no timer is armed.
         """
-        with self.clock:
+        if not self._has_begun:
+            self._has_begun = True
+            self._drop_what_is_of_another_time()
+        with showing(self.clock):
             super().run_forever()
+
+    def close(self) -> None:
+        """Close the loop, and end its time.
+
+        Raises:
+            RuntimeError: it is running.
+        """
+        super().close()
+        if self._has_begun:
+            self._has_begun = False
+            self._drop_what_is_of_another_time()
+
+    def __del__(self) -> None:
+        # Whoever the garbage collector interrupts may hold the lock of a cache.
+        self._has_begun = False
+        super().__del__()
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> NoReturn:  # type: ignore[override]  # noqa: ARG002
         """Refuse: a thread's work takes real time, for which virtual time would not wait.
@@ -127,6 +178,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             f"a VirtualLoop runs no threads, and {getattr(func, '__qualname__', func)!s} was given to one: "
             "virtual time would not wait for it; test this on a real loop"
         )
+
+    def _drop_what_is_of_another_time(self) -> None:
+        if clock.now != self.clock.now:
+            _drop_what_is_kept()
 
     def _jump(self, timeout: float | None) -> None:
         """Move the time by what the loop would have slept: ``None`` means that no timer is armed."""

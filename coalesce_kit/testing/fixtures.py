@@ -50,14 +50,20 @@ def isolated() -> Iterator[None]:
 
 @contextmanager
 def virtual_clock(start: float = 0.0) -> Iterator[PackageTime]:
-    """Have every decorated function, whenever it was decorated, read a time that stands still until it is moved."""
+    """Have every decorated function, whenever it was decorated, read a time that stands still until it is moved.
+
+    What was kept in real time is dropped when the block begins, and what was kept in it when it ends.
+    """
     with VirtualClock(start):
         yield PackageTime()
 
 
 @contextmanager
 def switched_off() -> Iterator[None]:
-    """Have every decorated function that lives run its original, with nothing shared, kept or counted."""
+    """Have every decorated function that lives run its original, with nothing shared, kept or counted.
+
+    One that is decorated within the block is not switched off.
+    """
     functions = [function for function in decorated_functions() if function.enabled]
     for function in functions:
         function.switch(enabled=False)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from .clock import VirtualClock, describe_task
+from .clock import VirtualClock, describe_task, showing
 from .step_loop import StepLoop
 
 
@@ -43,7 +43,7 @@ class StepLoops:
         outer = asyncio._get_running_loop()  # noqa: SLF001  # asyncio's own word for a loop that is not the usual one
         asyncio._set_running_loop(self.loops[0])  # noqa: SLF001  # the same
         try:
-            with self.clock:
+            with showing(self.clock):
                 yield
         finally:
             asyncio._set_running_loop(outer)  # noqa: SLF001  # the same
