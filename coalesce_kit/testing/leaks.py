@@ -9,12 +9,14 @@ At the end of a test, in the loop or after it::
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from ..defaults import known_coalescers
-from ..protocols import Coalescer, describe_key
+from ..protocols import Coalescer, FlightInfo, Key, describe_key
 from .clock import describe_task
 
 _SETTLING_TURNS = 50
@@ -32,18 +34,11 @@ def what_is_left(*coalescers: Coalescer, loop: asyncio.AbstractEventLoop | None 
     """
     lines = []
     for coalescer in {id(known): known for known in (*known_coalescers(), *coalescers)}.values():
-        for flight in coalescer.flights():
-            kind = "zombie" if flight.zombie else "flight"
-            text = describe_key(flight.key)
-            lines.append(f"{kind}: {text}, {flight.waiters} waiting, in the air for {flight.age_seconds:.3f} s")
+        lines += [_describe_flight(flight) for flight in coalescer.flights()]
     if loop is None:
         loop = _running_loop()
     if loop is not None and not loop.is_closed():
-        current = asyncio.current_task(loop)
-        tasks = (task for task in asyncio.all_tasks(loop) if task is not current)
-        lines += sorted(f"task: {describe_task(task)}" for task in tasks)
-        timers = (timer for timer in getattr(loop, "_scheduled", ()) if not timer.cancelled())
-        lines += [f"timer: {timer!r}, due in {timer.when() - loop.time():.3f} s" for timer in sorted(timers)]
+        lines += describe_left(loop, tasks_and_timers(loop))
     return lines
 
 
@@ -96,6 +91,41 @@ class _Collector(logging.Handler):
         collectors = [handler for handler in self._logger.handlers if isinstance(handler, _Collector)]
         if collectors[-1] is self:
             self.lines.append(self.format(record))
+
+
+def tasks_and_timers(loop: asyncio.AbstractEventLoop) -> list[asyncio.Task[Any] | asyncio.TimerHandle]:
+    """Return the tasks of a loop that have not ended, the one that asks apart, and its armed timers in their order."""
+    current = asyncio.current_task(loop)
+    tasks = [task for task in asyncio.all_tasks(loop) if task is not current]
+    timers = [timer for timer in getattr(loop, "_scheduled", ()) if not timer.cancelled()]
+    return [*sorted(tasks, key=describe_task), *sorted(timers)]
+
+
+def describe_left(
+    loop: asyncio.AbstractEventLoop, things: Iterable[asyncio.Task[Any] | asyncio.TimerHandle]
+) -> list[str]:
+    """Return one line for each task and timer of a loop."""
+    return [
+        f"task: {describe_task(thing)}"
+        if isinstance(thing, asyncio.Task)
+        else f"timer: {thing!r}, due in {thing.when() - loop.time():.3f} s"
+        for thing in things
+    ]
+
+
+def _describe_flight(flight: FlightInfo) -> str:
+    kind = "zombie" if flight.zombie else "flight"
+    text = _text_of_key(flight.key)
+    return f"{kind}: {text}, {flight.waiters} waiting, in the air for {flight.age_seconds:.3f} s"
+
+
+def _text_of_key(key: Key) -> str:
+    """Return a key as people read it. A decorated function's begins with what describes the keys of that function."""
+    with contextlib.suppress(Exception):  # another tuple may begin with anything
+        text = key[0].describe(key)  # type: ignore[index]
+        if isinstance(text, str):
+            return text
+    return describe_key(key)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -10,6 +10,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from coalesce_kit import coalesced
 from coalesce_kit.protocols import FlightInfo
 from coalesce_kit.testing.leaks import assert_nothing_left, settle, unretrieved, what_is_left
 
@@ -156,3 +157,26 @@ def test_the_check_after_every_test_sees_what_a_test_leaves(tmp_path):
     for name, culprit in {"test_task": "task: ", "test_timer": "timer: ", "test_unretrieved": "nobody looks"}.items():
         (message,) = errors[name]
         assert culprit in message
+
+
+async def test_the_flight_of_a_function_is_shown_by_its_call():
+    """As everywhere where people read a key; one that is somebody's own tuple, as it is."""
+
+    @coalesced(name="slow")
+    async def slow(league: str) -> None:
+        await asyncio.get_running_loop().create_future()
+
+    class Describing:
+        def __repr__(self) -> str:
+            return "<mine>"
+
+        def describe(self, key: object) -> None:
+            """Describe something else."""
+
+    task = asyncio.create_task(slow("nba"))
+    await asyncio.sleep(0)
+    assert what_is_left()[0].startswith("flight: slow(league='nba'), 0 waiting, ")
+    airport = Airport(*(FlightInfo(key, 0.0, 0, zombie=False) for key in (("nba", 1), (Describing(), 1), (), 7)))
+    shown = [line.rpartition(", 0 waiting")[0] for line in what_is_left(airport)[1:5]]
+    assert shown == ["flight: ('nba', 1)", "flight: (<mine>, 1)", "flight: ()", "flight: 7"]
+    task.cancel()
