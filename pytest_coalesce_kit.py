@@ -18,12 +18,16 @@ if TYPE_CHECKING:
 
 _CONTRACTS: Final = (
     "cache_contract",
-    "coalescer_contract",
+    "coalescer_ending",
+    "coalescer_sharing",
+    "coalescer_stage",
+    "coalescer_terms",
     "observer_contract",
     "store_asking",
     "store_hearing",
     "store_holding",
     "store_publishing",
+    "store_stage",
 )
 
 # So that an assertion that fails in a contract shows its values, as in a test of one's own.

@@ -24,7 +24,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from .clock import VirtualClock
-from .contract_tools import HeldFetch, begin, ends, turns
+from .contract_tools import Contract, HeldFetch, begin, ends, to_be_said, turns, unsaid
 
 MOST: Final = 8
 """How many results the caches of these tests have room for."""
@@ -48,17 +48,18 @@ class Colliding:
         return isinstance(other, Colliding) and other.number == self.number
 
 
-class ResultCacheContract:
+class ResultCacheContract(Contract):
     """What a function's callers may rely on, as tests. See the module for how it is used."""
 
-    def keeping(self, *, most: int, ttl: float) -> Callable[[Callable[..., Any]], Any]:
+    @to_be_said("what keeps: def keeping(self, *, most, ttl)")
+    def keeping(self, *, most: int, ttl: float) -> Callable[[Callable[..., Any]], Any]:  # noqa: ARG002  # for subclasses
         """Return a decorator that keeps results in one new cache, however many functions it is put on.
 
         Args:
             most: how many results there is room for, at least and at most.
             ttl: for how many seconds they are used.
         """
-        raise NotImplementedError(f"{type(self).__name__} has to say what keeps: def keeping(self, *, most, ttl)")
+        raise unsaid(self.keeping)
 
     def numbers(self) -> tuple[Any, list[Any]]:
         """Return a function of one argument behind a new cache, and the list of the arguments that were fetched."""

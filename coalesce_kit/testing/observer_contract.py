@@ -5,7 +5,8 @@
     from coalesce_kit.testing.observer_contract import ObserverContract
 
     class TestMyObserver(ObserverContract):
-        def make_observer(self) -> Observer:
+        @to_be_said("how one is made: def make_observer(self)")
+    def make_observer(self) -> Observer:
             return MyObserver()
 
 The package removes an observer that raises, so that it harms nobody: one that keeps this contract is never removed. The
@@ -36,7 +37,7 @@ from ..stats.observer import (
     WaiterJoined,
     WaiterLeft,
 )
-from .contract_tools import HeldFetch, begin, ends, turns
+from .contract_tools import Contract, HeldFetch, begin, ends, to_be_said, turns, unsaid
 
 _FUNCTION: Final = "weather.forecast"
 
@@ -75,7 +76,7 @@ def every_event(key: object, error: BaseException | None = None) -> list[tuple[s
     ]
 
 
-class ObserverContract:
+class ObserverContract(Contract):
     """What whoever gives an observer to a function may rely on, as tests. See the module for how it is used.
 
     Attributes:
@@ -84,9 +85,10 @@ class ObserverContract:
 
     keeps_events: bool = False
 
+    @to_be_said("how one is made: def make_observer(self)")
     def make_observer(self) -> Observer:
         """Return a new observer. Called in a running loop, once in a test."""
-        raise NotImplementedError(f"{type(self).__name__} has to say how one is made: def make_observer(self)")
+        raise unsaid(self.make_observer)
 
     async def test_it_is_an_observer(self) -> None:
         """It is a subclass of ``Observer``, and its methods are called, not awaited."""

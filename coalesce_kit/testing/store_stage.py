@@ -21,6 +21,7 @@ from ..store_port import (
     Wait,
     Won,
 )
+from .contract_tools import Contract, to_be_said, unsaid
 
 S = TypeVar("S")
 
@@ -41,8 +42,8 @@ def about(key: str) -> Callable[[Any], bool]:
     return lambda signal: bool(signal.key == key)
 
 
-class StoreStage:
-    """How a store is opened and hurt, and the tools of the tests.
+class StoreStage(Contract):
+    """How a store is opened and hurt, the tools of the tests, and the first of them, on which all others stand.
 
     Attributes:
         short_seconds: a time that the server can tell from none. Tests wait for two of it.
@@ -52,9 +53,10 @@ class StoreStage:
 
     # ---- what a subclass says ----
 
+    @to_be_said("how a store is opened: async def open_store(self)")
     async def open_store(self) -> LeaseStore:
         """Return a new store on the test's server, as one more process has it. The contract closes it."""
-        raise NotImplementedError(f"{type(self).__name__} has to say how a store is opened: async def open_store(self)")
+        raise unsaid(self.open_store)
 
     async def lose(self, key: str) -> None:  # noqa: ARG002  # for subclasses
         """Have the server forget one record without a word, as an eviction does."""
@@ -70,6 +72,20 @@ class StoreStage:
 
     async def make_room(self) -> None:
         """Take ``fill_up`` back. Called at the end of every test too."""
+
+    # ---- what all tests stand on ----
+
+    async def test_stores_see_one_server(self) -> None:
+        """What a store that was opened publishes, another one that was opened reads: ``open_store`` makes no server."""
+        async with self.stores(2) as (store, other):
+            key = self.key()
+            await self.keep(store, key, b"published")
+            record = await other.read(key)
+            if record is None or record.body != b"published":
+                raise AssertionError(
+                    "two stores that were opened see one server: what one publishes the other reads, but it read "
+                    f"{record!r}; open_store() has to open each store on the server that the test has"
+                )
 
     # ---- tools ----
 

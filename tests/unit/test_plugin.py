@@ -238,8 +238,26 @@ def test_contracts_run_in_strict_mode_and_say_what_is_wrong(outside):
         "-k",
         "forgotten or counted",
     )
-    result.assert_outcomes(passed=1, failed=1, deselected=18)
+    result.assert_outcomes(passed=1, failed=1, deselected=28)
     result.stdout.fnmatch_lines(["E*assert None is False*"])
+
+
+def test_what_a_store_stands_on_is_tested_first(outside):
+    """Before what fails for want of it: pytest runs the tests of a class's bases before the others."""
+    result = outside(
+        """
+    from coalesce_kit.testing.store_contract import LeaseStoreContract
+
+    class TestMine(LeaseStoreContract):
+        async def open_store(self):
+            raise NotImplementedError
+    """,
+        "--collect-only",
+        "-q",
+    )
+    tests = [line for line in result.outlines if "::" in line]
+    assert tests[0].endswith("::test_stores_see_one_server")
+    assert len(tests) > 40
 
 
 def test_what_freezegun_and_time_machine_do(outside):

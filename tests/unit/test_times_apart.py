@@ -111,8 +111,8 @@ def test_the_garbage_collector_drops_no_results():
     loop = virtual_loop()
     loop.run_until_complete(asyncio.sleep(0))
     asyncio.run(odds())
+    del loop
     with pytest.warns(ResourceWarning, match="unclosed event loop"):
-        del loop
         gc.collect()
     assert odds.peek() is not None
 
