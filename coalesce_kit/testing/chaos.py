@@ -268,7 +268,10 @@ class _Asked:
         if isinstance(self._first, Coroutine):
             self._first.close()
         elif asyncio.isfuture(self._first):
-            self._first.add_done_callback(_look_at)
+            if self._first.done():  # the loop on which it would call back may be closed
+                _look_at(self._first)
+            else:
+                self._first.add_done_callback(_look_at)
 
 
 def _look_at(future: asyncio.Future[Any]) -> None:

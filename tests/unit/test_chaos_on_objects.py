@@ -60,11 +60,24 @@ class Client:
 
     part = functools.partialmethod(fetch, "part")
 
+    def later(self):
+        return Later(self)
+
     def failing(self):
         raise KeyError("at once")
 
     def session(self):
         return Session()
+
+
+class Later:
+    """An awaitable that does what it does when it is awaited."""
+
+    def __init__(self, client):
+        self.client = client
+
+    def __await__(self):
+        return self.client.fetch().__await__()
 
 
 class Session:
@@ -80,7 +93,7 @@ class Session:
         pass
 
 
-@pytest.mark.parametrize("method", ["get", "read", "fetch", "partly", "part"])
+@pytest.mark.parametrize("method", ["get", "read", "fetch", "partly", "part", "later"])
 @pytest.mark.parametrize(
     ("options", "runs"), [({"throw": 1.0}, 1), ({"drop": 1.0}, 0), ({"duplicate": 1.0}, 2), ({"delay": 1.0}, 1)]
 )
@@ -176,6 +189,38 @@ async def test_an_object_with_an_async_call_is_an_async_function():
     assert chaos.happened == {("duplicate", "Upstream"): 2, ("duplicate", "warm"): 1}
     with pytest.raises(ChaosError, match="chaos: Upstream got lost"):
         await chaotic(functools.partial(upstream, "nba"), Chaos(drop=1.0))()
+
+
+async def test_what_is_called_and_hands_out_a_coroutine_is_struck():
+    """As an object whose call is a plain one."""
+
+    class Upstream:
+        def __call__(self):
+            return asyncio.sleep(0, "answer")
+
+    assert await chaotic(Upstream(), Chaos(duplicate=1.0))() == "answer"
+    with pytest.raises(ChaosError, match="Upstream got lost"):
+        await chaotic(Upstream(), Chaos(drop=1.0))()
+
+
+async def test_an_error_that_nobody_will_see_is_not_complained_of():
+    """Of a future whose question got lost, whether it has failed, fails or is cancelled."""
+    futures = [asyncio.get_running_loop().create_future() for _ in range(3)]
+    futures[2].set_exception(KeyError("odds"))
+
+    class Pending:
+        def read(self, number):
+            return futures[number]
+
+    for number in range(3):
+        with pytest.raises(ChaosError):
+            await chaotic(Pending(), Chaos(drop=1.0)).read(number)
+    gc.collect()
+    futures[0].set_exception(KeyError("odds"))
+    futures[1].cancel()
+    await asyncio.sleep(0)
+    futures.clear()
+    gc.collect()
 
 
 async def test_mocks_are_struck():
