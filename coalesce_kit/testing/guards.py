@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import copy
 import functools
@@ -27,23 +28,26 @@ _SHOWN = 300
 
 @contextmanager
 def assert_single_flight(*functions: Callable[..., Any]) -> Iterator[None]:
-    """Fail if two fetches of one key run at the same moment while the block runs.
+    """Fail if two fetches of one key run at the same moment on one event loop while the block runs.
 
     Args:
         functions: decorated functions; every one that lives at the beginning of the block without.
 
-    An invalidation, ``forget`` and an over-age fetch allow a second fetch beside the first: not for tests with those.
+    Each event loop, and so each thread that runs one, has flights of its own, and is counted for itself. An
+    invalidation, ``forget`` and an over-age fetch allow a second fetch beside the first: not for tests with those.
 
     Raises:
         AssertionError: at the end of the block, with the keys and how many fetches of each ran at once.
+        TypeError: at its beginning, of what is no decorated function.
     """
-    most: Counter[tuple[str, str]] = Counter()
-    running: Counter[tuple[str, str]] = Counter()
+    # A loop is in the key, not its id, which another one may have after it; and its thread alone counts there.
+    most: Counter[tuple[str, str, asyncio.AbstractEventLoop]] = Counter()
+    running: Counter[tuple[str, str, asyncio.AbstractEventLoop]] = Counter()
 
     def watch(function: Decorated, origin: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(origin)
         async def counted(*args: Any, **kwargs: Any) -> Any:
-            key = function.name, function.text_of_call(args, kwargs)
+            key = function.name, function.text_of_call(args, kwargs), asyncio.get_running_loop()
             running[key] += 1
             most[key] = max(most[key], running[key])
             try:
@@ -55,7 +59,7 @@ def assert_single_flight(*functions: Callable[..., Any]) -> Iterator[None]:
 
     with _watching(functions, watch):
         yield
-    crowded = [f"{count} fetches at once of {key} ({name})" for (name, key), count in most.items() if count > 1]
+    crowded = [f"{count} fetches at once of {key} ({name})" for (name, key, _), count in most.items() if count > 1]
     if crowded:
         raise AssertionError("\n  ".join(["not a single flight:", *crowded]))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import threading
 
 import pytest
 
@@ -194,3 +195,41 @@ def test_a_guard_takes_decorated_functions():
     """Anything else is refused by name."""
     with pytest.raises(TypeError, match="a decorated function was expected, not"), assert_single_flight(print):
         pass
+
+
+def in_threads(*functions):
+    """Run each function in a thread of its own, with a loop of its own, until all have ended."""
+    threads = [threading.Thread(target=lambda function=function: asyncio.run(function())) for function in functions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def test_every_loop_has_a_flight_of_its_own():
+    """Two threads that fetch one key at the same time are what is promised: flights are of one loop."""
+    both = threading.Barrier(2)
+
+    @coalesced
+    async def odds():
+        both.wait(10)
+
+    with assert_single_flight(odds):
+        in_threads(odds, odds)
+
+
+def test_a_crowd_in_one_of_two_loops_is_found():
+    """What is counted for each loop is still counted."""
+
+    @coalesced
+    async def odds():
+        await asyncio.sleep(0.01)
+
+    async def fetch_twice():
+        calls = start(odds())
+        await turns()
+        odds.invalidate()
+        await asyncio.gather(*calls, odds())
+
+    with pytest.raises(AssertionError, match="2 fetches at once of"), assert_single_flight(odds):
+        in_threads(odds, fetch_twice)
