@@ -12,18 +12,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import copy
 import functools
-import pickle
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from ..defaults import Decorated, decorated_functions
-
-_SHOWN = 300
+from .snapshots import Snapshot
 
 
 @contextmanager
@@ -73,33 +69,30 @@ def assert_results_unchanged(*functions: Callable[..., Any]) -> Iterator[None]:
     Args:
         functions: decorated functions; every one that lives at the beginning of the block without.
 
-    A result is compared with a deep copy, or by its pickle where its copies are not equal to it. What can neither be
-    copied nor pickled is not watched.
+    A result is remembered when its fetch returns, by all that it is made of: what is in its containers, and the
+    attributes of its objects. Equal values in the place of others, what a ``functools.cached_property`` keeps of
+    itself, and private attributes that a class leaves out of its ``__getstate__`` are no change. Not watched is what no
+    fetch of the block returned: what was kept before it, what is primed, and what another process has fetched.
 
     Raises:
-        AssertionError: at the end of the block, with the keys, and each result before and after.
+        AssertionError: at the end of the block, with the keys, and for each result where it differs, and what stood and
+            what stands there.
+        TypeError: at its beginning, of what is no decorated function.
     """
-    seen: list[tuple[str, object, Callable[[object], bool], str]] = []
+    seen: list[tuple[str, Snapshot]] = []
 
     def watch(function: Decorated, origin: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(origin)
         async def noted(*args: Any, **kwargs: Any) -> Any:
             result = await origin(*args, **kwargs)
-            is_as_it_was = _memory_of(result)
-            if is_as_it_was is not None:
-                key = f"{function.text_of_call(args, kwargs)} ({function.name})"
-                seen.append((key, result, is_as_it_was, _shown(result)))
+            seen.append((f"{function.text_of_call(args, kwargs)} ({function.name})", Snapshot(result)))
             return result
 
         return noted
 
     with _watching(functions, watch):
         yield
-    changed = [
-        f"{key}: {before} is now {_shown(result)}"
-        for key, result, is_as_it_was, before in seen
-        if not is_as_it_was(result)
-    ]
+    changed = [f"{key}: {difference}" for key, snapshot in seen if (difference := snapshot.difference()) is not None]
     if changed:
         raise AssertionError("\n  ".join(["a result that callers share was changed, for all of them:", *changed]))
 
@@ -125,26 +118,3 @@ def _behind(functions: tuple[Callable[..., Any], ...]) -> list[Decorated]:
             raise TypeError(f"a decorated function was expected, not {function!r}")
         behind.append(found)
     return behind
-
-
-def _memory_of(result: object) -> Callable[[object], bool] | None:
-    """Return what tells later whether ``result`` is as it is now; ``None`` if nothing can."""
-    with contextlib.suppress(Exception):  # the user's __deepcopy__ or __eq__ may do anything
-        remembered = copy.deepcopy(result)
-        if remembered is result:
-            return None  # nobody can change it
-        if bool(remembered == result):
-            return lambda later: bool(remembered == later)
-    try:
-        pickled = pickle.dumps(result)
-    except Exception:  # what it may be made of is endless
-        return None
-    return lambda later: pickle.dumps(later) == pickled
-
-
-def _shown(result: object) -> str:
-    try:
-        text = repr(result)
-    except Exception:  # a user's __repr__ may do anything
-        text = f"<unprintable {type(result).__name__}>"
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"

@@ -80,31 +80,6 @@ async def test_a_changed_result_that_is_not_kept_is_found():
         await change()
 
 
-class Odds:
-    """Equal to itself only."""
-
-    def __init__(self, price):
-        self.price = price
-
-
-async def test_results_without_equality_are_compared_by_their_pickle():
-    """An object that is equal to none of its copies is watched all the same."""
-
-    @coalesced
-    async def odds():
-        return Odds(1.9)
-
-    with assert_results_unchanged():
-        await odds()
-
-    async def change():
-        with assert_results_unchanged():
-            (await odds()).price = 2.1
-
-    with pytest.raises(AssertionError, match="Odds object"):
-        await change()
-
-
 async def test_a_changed_result_that_cannot_be_printed_is_named():
     """A result whose repr fails is told of all the same."""
 
@@ -120,7 +95,7 @@ async def test_a_changed_result_that_cannot_be_printed_is_named():
         with assert_results_unchanged():
             (await odds()).append(2.1)
 
-    with pytest.raises(AssertionError, match="<unprintable Shy> is now <unprintable Shy>"):
+    with pytest.raises(AssertionError, match=r"Shy\(\[1.9\]\) is now Shy\(\[1.9, 2.1\]\)"):
         await change()
 
 
@@ -135,36 +110,14 @@ async def test_copies_may_be_changed():
         (await fixtures("nba")).clear()
 
 
-async def test_what_cannot_be_remembered_is_not_watched():
-    """A result that can neither be copied nor pickled, and one that nobody can change, do no harm."""
-
-    class Stubborn:
-        def __deepcopy__(self, memory):
-            raise TypeError
-
-        def __reduce_ex__(self, protocol):
-            raise TypeError
-
-        def __repr__(self):
-            raise RuntimeError
-
-    @coalesced
-    async def anything(what):
-        return (1, "two") if what else Stubborn()
-
-    with assert_results_unchanged():
-        await anything(True)
-        await anything(False)
-
-
 async def test_a_guard_is_gone_after_its_block():
     """Functions run as before, also after guards inside guards."""
-    copies = []
+    looks = []
 
-    class Noting(list):
-        def __deepcopy__(self, memory):
-            copies.append(self)
-            return list(self)
+    class Noting:
+        def __reduce__(self):
+            looks.append(self)
+            return "Noting"
 
     @coalesced
     async def odds():
@@ -172,9 +125,9 @@ async def test_a_guard_is_gone_after_its_block():
 
     with assert_single_flight(), assert_results_unchanged(), assert_single_flight():
         await odds()
-    assert len(copies) == 1
+    assert len(looks) == 2  # at its fetch, and at the end
     await odds()
-    assert len(copies) == 1
+    assert len(looks) == 2
 
 
 async def test_methods_are_guarded():
