@@ -111,11 +111,10 @@ class UnfreezableError(Exception):
         by_identity: all that is wrong is that it is compared by identity.
     """
 
-    def __init__(self, cls: type, fault: str, *, depth: int, by_identity: bool = False) -> None:
-        super().__init__(fault)
+    def __init__(self, cls: type, fault: str, *, nested: bool = False, by_identity: bool = False) -> None:
         self.cls = cls
         self.fault = fault
-        self.nested = depth > 0
+        self.nested = nested
         self.by_identity = by_identity
 
 
@@ -138,7 +137,7 @@ class Freezer:
             return cls, value
         if depth > MAX_DEPTH:
             fault = f"is nested deeper than {MAX_DEPTH} levels, perhaps in itself"
-            raise UnfreezableError(cls, fault, depth=depth)
+            raise UnfreezableError(cls, fault, nested=depth > 0)
         way = self._ways.get(cls)
         if way is None:
             if len(self._ways) >= MAX_CLASSES:
@@ -222,11 +221,11 @@ def _freeze_datetime(value: datetime, _freezer: Freezer, depth: int) -> Pair:
     zone = value.tzinfo
     if zone is None or zone is UTC:
         return datetime, value
-    face = value.replace(tzinfo=None, fold=0)
+    face = value.replace(tzinfo=None)
     try:
         offset = value.utcoffset()
     except Exception as error:
-        raise UnfreezableError(datetime, "has a time zone that fails", depth=depth) from error
+        raise UnfreezableError(datetime, "has a time zone that fails", nested=depth > 0) from error
     if offset is None:
         return datetime, face
     try:
@@ -240,7 +239,7 @@ def _freeze_leaf(value: object, _freezer: Freezer, depth: int) -> Pair:
     try:
         hash(value)
     except Exception as error:
-        raise UnfreezableError(type(value), "cannot be hashed", depth=depth) from error
+        raise UnfreezableError(type(value), "cannot be hashed", nested=depth > 0) from error
     return type(value), value
 
 
@@ -249,12 +248,12 @@ def _freeze_absent(_value: object, _freezer: Freezer, _depth: int) -> Pair:
 
 
 def _refuse_unhashable(value: object, _freezer: Freezer, depth: int) -> Pair:
-    raise UnfreezableError(type(value), "cannot be hashed", depth=depth)
+    raise UnfreezableError(type(value), "cannot be hashed", nested=depth > 0)
 
 
 def _refuse_identity(value: object, _freezer: Freezer, depth: int) -> Pair:
     fault = "is compared by identity, so that two equal ones would never share"
-    raise UnfreezableError(type(value), fault, depth=depth, by_identity=True)
+    raise UnfreezableError(type(value), fault, nested=depth > 0, by_identity=True)
 
 
 _WAYS: Final[dict[type, Way]] = {
@@ -297,7 +296,7 @@ def _record_way(cls: type, fields: RecordFields, container: Way | None) -> Way:
             names = fields.names_of(value)
             values = tuple([getattr(value, name, _NO_VALUE) for name in names])
         except Exception as error:
-            raise UnfreezableError(cls, "has a field that cannot be read", depth=depth) from error
+            raise UnfreezableError(cls, "has a field that cannot be read", nested=depth > 0) from error
         slots, forms = freezer.freeze_all(values, depth)
         if container is not None:
             slot, form = container(value, freezer, depth)

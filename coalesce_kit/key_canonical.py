@@ -42,7 +42,7 @@ class Canon:
         self._aware = False
         self._naive = False
 
-    def require(self, pair: Pair, depth: int = 0) -> None:
+    def require(self, pair: Pair, *, nested: bool = False) -> None:
         """Let a frozen value pass that has one text for all processes.
 
         An oversized value was made into a digest before, of a text that was checked for classes, not for NaN.
@@ -52,32 +52,32 @@ class Canon:
         """
         slot, form = pair
         if isinstance(slot, Shape):
-            self._require_shape(slot, form, depth)
+            self._require_shape(slot, form, nested=nested)
         elif slot is float or slot is Decimal:
             if math.isnan(form):
-                raise UnfreezableError(type(form), "is NaN and equals nothing, itself included", depth=depth)
+                raise UnfreezableError(type(form), "is NaN and equals nothing, itself included", nested=nested)
         elif slot is datetime:
-            self._note_zone(aware=form.tzinfo is not None, depth=depth)
+            self._note_zone(aware=form.tzinfo is not None, nested=nested)
         elif isinstance(form, Enum):
-            _require_class(type(form), depth)
+            _require_class(type(form), nested=nested)
         elif slot not in _EXACT:
-            raise UnfreezableError(type(form), "has no text that means the same in another process", depth=depth)
+            raise UnfreezableError(type(form), "has no text that means the same in another process", nested=nested)
 
-    def _require_shape(self, slot: Shape, form: Any, depth: int) -> None:
+    def _require_shape(self, slot: Shape, form: Any, *, nested: bool) -> None:
         if slot is INSTANT:
-            self._note_zone(aware=True, depth=depth)
+            self._note_zone(aware=True, nested=nested)
         elif form is not None:  # a default or an absent field is nothing but that
-            _require_class(form[0], depth)
+            _require_class(form[0], nested=nested)
             for inner in _parts_of(slot, form):
-                self.require(inner, depth + 1)
+                self.require(inner, nested=True)
 
-    def _note_zone(self, *, aware: bool, depth: int) -> None:
+    def _note_zone(self, *, aware: bool, nested: bool) -> None:
         self._aware |= aware
         self._naive |= not aware
         if self._aware and self._naive:
             has = "has a time zone while another of the same key has none"
             has_not = "has no time zone while another of the same key has one"
-            raise UnfreezableError(datetime, has if aware else has_not, depth=depth)
+            raise UnfreezableError(datetime, has if aware else has_not, nested=nested)
 
 
 def require_no_address(text: str) -> None:
@@ -87,7 +87,7 @@ def require_no_address(text: str) -> None:
         UnfreezableError: it does; another process has something else there.
     """
     if _ADDRESS.search(text):
-        raise UnfreezableError(str, "shows an address in memory, where another process has something else", depth=0)
+        raise UnfreezableError(str, "shows an address in memory, where another process has something else")
 
 
 def stored_seal(text: str, *, where: str, digest_key: bytes) -> str:
@@ -115,10 +115,10 @@ def _parts_of(slot: Shape, form: Any) -> Iterable[Pair]:
     return ()  # bytes, or a digest
 
 
-def _require_class(cls: type, depth: int) -> None:
+def _require_class(cls: type, *, nested: bool) -> None:
     found: object = sys.modules.get(cls.__module__)
     for name in cls.__qualname__.split("."):
         found = getattr(found, name, None)
     if found is not cls:
         fault = f"cannot be found as {cls.__module__}.{cls.__qualname__}, so that another process could not name it"
-        raise UnfreezableError(cls, fault, depth=depth)
+        raise UnfreezableError(cls, fault, nested=nested)

@@ -57,7 +57,6 @@ class KeyRecipe:
         bindings: names that the sources of the parts need beside the parameters.
         outside: the parameters that are not in the key.
         instance: whether the key holds a method's instance, by its id.
-        hides: whether a part is shown as a digest only (``!h``).
     """
 
     __slots__ = (
@@ -67,7 +66,6 @@ class KeyRecipe:
         "_separators",
         "_values",
         "bindings",
-        "hides",
         "instance",
         "name",
         "outside",
@@ -88,7 +86,6 @@ class KeyRecipe:
         self.bindings = dict(bindings)
         self.outside = tuple(outside)
         self.instance = any(part.kind == "instance" for part in parts)
-        self.hides = any(part.conversion == "h" for part in parts)
         self._literals = literals
         # A reader finds the end of a part by the first character of what follows it; the other letters of the
         # literals separate nothing, their punctuation may look as if it did.
@@ -246,7 +243,7 @@ class KeyRecipe:
             else:
                 texts.append(write_part(part, slot, form, separators=self._separators))
         # An instance that the template does not name stands before it.
-        first = "".join(f"{texts.pop(0)}:" for _ in range(len(texts) - len(self._literals) + 1))
+        first = f"{texts.pop(0)}:" if len(texts) == len(self._literals) else ""
         filled = "".join(f"{fixed}{text}" for fixed, text in zip(self._literals, [*texts, ""], strict=True))
         return first + filled + (f"[{', '.join(varied)}]" if varied else "")
 

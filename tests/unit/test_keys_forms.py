@@ -524,6 +524,12 @@ def test_missing_and_unknown_names_are_told():
         ByHand(nothing, name="f").recipe.key_from_names({"x": 1})
 
 
+def test_all_missing_names_are_told():
+    """However many there are."""
+    with pytest.raises(TypeError, match="^f: 'sport', 'live' and 'limit' are missing;"):
+        ByHand(fixtures, name="f").recipe.key_from_names({})
+
+
 def test_a_key_function_takes_no_names():
     """Names do not make its key."""
     with pytest.raises(TypeError, match="made by a key function"):

@@ -22,8 +22,10 @@ import pydantic
 import pydantic.v1
 import pytest
 
+from coalesce_kit import freezing
 from coalesce_kit.errors import KeyDerivationError
-from coalesce_kit.freezing import ATOMS, MAX_CLASSES, Freezer
+from coalesce_kit.freezing import ATOMS, DIGEST, MAX_CLASSES, MAX_DEPTH, Freezer, Shape
+from coalesce_kit.key_text import MAX_WEIGHT
 from tests.keys_by_hand import ByHand, key_maker
 
 
@@ -295,6 +297,21 @@ def test_a_container_that_contains_itself_is_refused(key):
         key(value)
 
 
+def nested(levels):
+    """An empty list in so many others."""
+    value: list = []
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def test_the_deepest_nesting_that_has_a_key(key):
+    """One level more has none."""
+    assert key(nested(MAX_DEPTH)) == key(nested(MAX_DEPTH)) != key(nested(MAX_DEPTH - 1))
+    with pytest.raises(KeyDerivationError, match=f"nested deeper than {MAX_DEPTH} levels"):
+        key(nested(MAX_DEPTH + 1))
+
+
 # --- records
 
 
@@ -407,6 +424,13 @@ def test_instants_beyond_the_years_of_utc(key):
     assert key.text(early) == key.text(same) == "f(value=datetime(-3600000000us))"
 
 
+@pytest.mark.parametrize("zone", [None, UTC])
+def test_a_datetime_that_needs_no_turning_is_its_own_form(key, zone):
+    """Nothing is computed for one without a zone or in UTC."""
+    noon = datetime(2024, 6, 1, 12, tzinfo=zone)
+    assert key(noon)[2] is noon
+
+
 class NoOffset(tzinfo):
     def utcoffset(self, when):
         return None
@@ -420,7 +444,7 @@ class FailingZone(tzinfo):
 def test_time_zones_without_an_offset(key):
     """None makes a datetime naive; one that fails makes no key."""
     noon = datetime(2024, 6, 1, 12)  # noqa: DTZ001  # naive on purpose
-    assert key(noon.replace(tzinfo=NoOffset())) == key(noon)
+    assert key(noon.replace(tzinfo=NoOffset())) == key(noon.replace(tzinfo=NoOffset(), fold=1)) == key(noon)
     with pytest.raises(KeyDerivationError, match="has a time zone that fails"):
         key(noon.replace(tzinfo=FailingZone()))
 
@@ -502,6 +526,20 @@ def test_a_class_of_ones_own_can_be_given_equality(key):
         key(Plain())
 
 
+def test_a_class_of_pythons_own_cannot_be_given_equality(key):
+    """The message ends with the ways out that there are."""
+    with pytest.raises(KeyDerivationError, match=r"or name in the key what identifies it, as in \{value\.id\}$"):
+        key(object())
+
+
+@pytest.mark.parametrize("name", ["Apple", "Egg", "X", "uncle", "xylophone", "Zoo"])
+def test_a_class_is_named_with_its_article(key, name):
+    """An Apple, a Zoo."""
+    article = "an" if name[0] in "AEu" else "a"
+    with pytest.raises(KeyDerivationError, match=f"'value' is {article} {name}, which is compared"):
+        key(type(name, (), {})())
+
+
 def test_variadic_arguments_are_refused_in_their_own_words():
     """There is no {kwargs.id}."""
 
@@ -537,6 +575,19 @@ def test_the_parameters_own_default_is_allowed():
         key(Plain())
     with pytest.raises(KeyDerivationError):
         key(y=[Plain()])
+
+
+def test_a_default_that_cannot_be_hashed_is_allowed():
+    """It is in the key by its presence."""
+    default = NoHash()
+
+    async def function(x=default): ...
+
+    key = ByHand(function, name="f")
+    assert hash(key()) == hash(key(default))
+    assert key.recipe.text(key()) == "f(x=<default>)"
+    with pytest.raises(KeyDerivationError, match="'x' is a NoHash, which cannot be hashed"):
+        key(NoHash())
 
 
 def test_what_cannot_be_hashed_is_refused(key):
@@ -593,6 +644,30 @@ def test_an_oversized_argument_is_kept_as_a_digest(key, make):
     assert len(digest) == 16
 
 
+WEIGHING = {
+    "numbers": lambda weight: [0] * (weight - 1),
+    "empty strings": lambda weight: [""] * (weight - 1),
+    "characters": lambda weight: ["x" * (weight - 1)],
+    "bytes": lambda weight: (b"x" * (weight - 1),),
+    "datetimes": lambda weight: [datetime(2024, 6, 1)] * (weight - 1),  # noqa: DTZ001  # naive on purpose
+    "empty containers": lambda weight: [[]] * (weight - 1),
+    "a set": lambda weight: {"x" * (weight - 1)},
+    "a dict's key": lambda weight: {"x" * (weight - 2): 0},
+    "a dict's value": lambda weight: {0: "x" * (weight - 2)},
+    "an OrderedDict's key": lambda weight: OrderedDict({"x" * (weight - 3): 0}),
+    "an OrderedDict's value": lambda weight: OrderedDict({0: "x" * (weight - 3)}),
+    "a field": lambda weight: Point(0, "x" * (weight - 2)),
+    "a bytearray": bytearray,
+}
+
+
+@pytest.mark.parametrize("make", WEIGHING.values(), ids=WEIGHING)
+def test_an_argument_is_oversized_from_a_certain_weight_on(key, make):
+    """Every part and every character is one, a container itself one, an empty string as much as a character."""
+    assert key(make(MAX_WEIGHT))[1] is not DIGEST
+    assert key(make(MAX_WEIGHT + 1))[1] is DIGEST
+
+
 def test_what_is_not_canonical_is_kept_whole(key):
     """A digest of an address would outlive its object."""
     big = [ById(1)] * 5000
@@ -617,12 +692,15 @@ def test_a_key_holds_no_record(key):
 
 def test_classes_made_at_run_time_do_not_pile_up():
     """A freezer forgets when it knows too many classes."""
-    freezer = Freezer()
+    freezer, known = Freezer(), []
     for _ in range(2 * MAX_CLASSES):
         freezer.freeze(dataclasses.make_dataclass("Made", ["x"])(1))
-    assert len(freezer._ways) <= MAX_CLASSES
+        known.append(len(freezer._ways))
+    assert max(known) == MAX_CLASSES
 
 
 def test_shapes_say_their_names():
     """A deep key can be read in a debugger."""
+    shapes = {name: one for name, one in vars(freezing).items() if isinstance(one, Shape)}
+    assert {name: repr(one) for name, one in shapes.items()} == {name: f"<{name}>" for name in shapes}
     assert repr(Freezer().freeze([1])) == "(<SEQUENCE>, (<class 'list'>, (<class 'int'>,), (1,)))"

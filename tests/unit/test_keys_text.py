@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextvars
 import dataclasses
 import enum
+import itertools
 import re
+import string
 import uuid
 from collections import OrderedDict, defaultdict, deque
 from datetime import UTC, date, datetime, timedelta, timezone
@@ -15,6 +17,7 @@ from unittest import mock
 import pydantic
 import pytest
 
+from coalesce_kit.protocols import MAX_TEXT
 from tests.keys_by_hand import ByHand, key_maker
 
 
@@ -35,6 +38,24 @@ class Point:
 
 class Items(list):
     pass
+
+
+class Outer:
+    """Holds others."""
+
+    @dataclasses.dataclass
+    class Inner:
+        """A record."""
+
+        x: int
+
+    class Color(enum.Enum):
+        """An enum."""
+
+        RED = 1
+
+
+Odd = enum.Enum("Odd", {"SU\ud800RROGATE": 1, "OTHER\ud800": 2})
 
 
 class Open(pydantic.BaseModel):
@@ -96,6 +117,7 @@ def test_context_variables_stand_at_the_end():
     key = ByHand(one, key="x:{value}", vary=(tenant, locale))
     assert key.text("nfl") == "x:nfl[tenant=7, locale='en']"
     assert key.text("a[b") == "x:'a[b'[tenant=7, locale='en']"
+    assert key.text([1]) == "x:([1])[tenant=7, locale='en']"
 
 
 TEXTS = [
@@ -110,7 +132,9 @@ TEXTS = [
     ("1e5", "'1e5'"),
     ("nan", "'nan'"),
     ("inf", "'inf'"),
+    ("-inf", "'-inf'"),
     ("True", "'True'"),
+    ("False", "'False'"),
     ("None", "'None'"),
     ("2024-06-01", "'2024-06-01'"),
     ("", "''"),
@@ -131,6 +155,7 @@ TEXTS = [
     (1.0, "1.0"),
     (-0.0, "0.0"),
     (float("inf"), "inf"),
+    (float("-inf"), "-inf"),
     (float("nan"), "nan"),
     (b"x", "b'x'"),
     (bytearray(b"x"), "bytearray(b'x')"),
@@ -145,8 +170,13 @@ TEXTS = [
     (timedelta(days=1, seconds=5), "timedelta(days=1, seconds=5)"),
     (Decimal("1.50"), "Decimal('1.5')"),
     (Decimal("-0.05"), "Decimal('-5E-2')"),
+    (Decimal("0.5"), "Decimal('5E-1')"),
     (Decimal("12.5"), "Decimal('12.5')"),
+    (Decimal("-12.5"), "Decimal('-12.5')"),
     (Decimal("1E3"), "Decimal('1000')"),
+    (Decimal("-1E3"), "Decimal('-1000')"),
+    (Decimal("1E5"), "Decimal('100000')"),
+    (Decimal("1E6"), "Decimal('1E6')"),
     (Decimal("1E+9"), "Decimal('1E9')"),
     (Decimal("-0.00"), "Decimal('0')"),
     (Decimal("Infinity"), "Decimal('Infinity')"),
@@ -167,7 +197,10 @@ TEXTS = [
     (Items([1]), f"{HERE}.Items(*[1])"),
     (Point(1), f"{HERE}.Point(x=1, y=0)"),
     (Open(**{"a b": 1, "c": 2}), f"{HERE}.Open('a b'=1, c=2)"),
-    (1 << 2001, f"int({1 << 2001:#x})"),
+    (Outer.Inner(1), f"{HERE}.Outer.Inner(x=1)"),
+    (Outer.Color.RED, f"<{HERE}.Outer.Color.RED>"),
+    ((1 << 2000) - 1, str((1 << 2000) - 1)),
+    (1 << 2000, f"int({1 << 2000:#x})"),
 ]
 
 
@@ -175,6 +208,16 @@ TEXTS = [
 def test_canonical_parts(value, text):
     """Each value has one text, its own."""
     assert ByHand(one, key="k:{value}:").text(value) == f"k:{text}:"
+
+
+def test_decimals_have_one_text_exactly_when_they_are_one_number():
+    """However many zeros are written, and on which side of the point."""
+    texts: dict[Decimal, set[str]] = {}
+    for sign, number, exponent in itertools.product((0, 1), (0, 1, 5, 10, 12, 100, 102), range(-9, 10)):
+        value = Decimal((sign, tuple(map(int, str(number))), exponent))
+        texts.setdefault(value, set()).add(key_maker(key="{value}").text(value))
+    assert {len(written) for written in texts.values()} == {1}
+    assert len(set.union(*texts.values())) == len(texts)
 
 
 def test_what_contains_a_separator_is_set_apart():
@@ -187,6 +230,23 @@ def test_what_contains_a_separator_is_set_apart():
     assert key.text("a", "b-c") == "a-'b-c'"
     assert key.text(-5, date(2024, 6, 1)) == "(-5)-(2024-06-01)"
     assert ByHand(two, key="{a}x{b}").text("fox", "bar") == "'fox'xbar"
+
+
+@pytest.mark.parametrize("template", ["{a}xy{b}", "{a}x{b}", "{a}:x{b}", "{a}xx{b}"])
+def test_where_a_part_ends_is_seen_whatever_follows_it(template):
+    """Moving the literal into one of the parts makes another text."""
+
+    async def two(a, b): ...
+
+    key, between = ByHand(two, key=template), template[3:-3]
+    assert key.text("a", f"b{between}c") != key.text(f"a{between}b", "c")
+
+
+@pytest.mark.parametrize("options", [{}, {"vary": (contextvars.ContextVar("tenant", default=7),)}])
+def test_every_letter_and_digit_can_stand_bare(options):
+    """Where no letter separates anything, none is put in quotes."""
+    letters = string.ascii_letters + string.digits
+    assert key_maker(key="k:{value}", **options).text(letters).removesuffix("[tenant=7]") == f"k:{letters}"
 
 
 def test_punctuation_anywhere_separates_letters_only_next_to_a_part():
@@ -209,6 +269,15 @@ def test_a_hidden_part_shows_as_a_digest():
     assert re.fullmatch(
         r"f\(token=#[0-9a-f]{32}\)", ByHand(function, key=("token!h",), ignore=("page",), name="f").text([1], 1)
     )
+
+
+def test_a_name_with_half_a_character_can_be_digested():
+    """Members of an enum may be named by data; a digest tells them apart."""
+    hidden, whole = key_maker(key="{value!h}"), key_maker()
+    one, other = Odd
+    assert hidden.text(one) == hidden.text(one) != hidden.text(other)
+    assert re.fullmatch(r"f\(value=<list [0-9a-f]{32}>\)", whole.text([one] * 2000))
+    assert whole([one] * 2000) == whole([one] * 2000) != whole([other] * 2000)
 
 
 def test_an_oversized_argument_shows_its_class():
@@ -263,6 +332,12 @@ class HostileClass(type):
         raise RuntimeError("no")
 
 
+class NamelessClass(type):
+    @property
+    def __name__(cls):
+        raise AttributeError("no")
+
+
 class HostileHash:
     def __hash__(self):
         raise RuntimeError("no")
@@ -275,6 +350,8 @@ def test_looking_at_a_key_never_fails():
         text = key.recipe.text(key.shallow(value))
         assert text == f"f(value=<{type(value).__name__} {id(value):#x}>)"
     assert key.recipe.text(key.shallow(HostileClass("X", (), {})())) == "f(<unprintable>)"
+    nameless = NamelessClass("X", (), {})()
+    assert key.recipe.text(key.shallow(nameless)) == f"f(value=<object {id(nameless):#x}>)"
     loop: list = []
     loop.append(loop)
     assert key.recipe.text(key.shallow(loop)).startswith("f(value=<list ")
@@ -296,3 +373,12 @@ def test_a_message_shows_at_most_200_characters():
     assert len(key.recipe.describe(made)) == 200
     assert key.recipe.describe(made).endswith("…")
     assert key.recipe.describe(key(1)) == "f(value=1)"
+
+
+def test_a_text_of_200_characters_is_shown_whole():
+    """Only what is longer is cut."""
+    key = key_maker()
+    room = MAX_TEXT - len(key.text(""))
+    fits, one_more = key("x" * room), key("x" * (room + 1))
+    assert key.recipe.describe(fits) == key.recipe.text(fits)
+    assert key.recipe.describe(one_more) == key.recipe.text(one_more)[: MAX_TEXT - 1] + "…"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import dataclasses
 import enum
+import hashlib
 from collections import OrderedDict
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
@@ -34,8 +35,26 @@ class Query:
     page: int = 1
 
 
+class Outer:
+    """Holds others."""
+
+    class Color(enum.Enum):
+        """An enum."""
+
+        RED = 1
+
+    @dataclasses.dataclass
+    class Inner:
+        """A record."""
+
+        x: int
+
+
+Odd = enum.Enum("Odd", {"SU\ud800RROGATE": 1, "OTHER\ud800": 2})
+
 AWARE = datetime(2024, 1, 1, tzinfo=UTC)
 NAIVE = AWARE.replace(tzinfo=None)
+EARLY = datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=2)))
 VALUE = key_maker(key="x:{value}")
 
 TEXTS = [
@@ -60,6 +79,8 @@ TEXTS = [
     (OrderedDict(a=1), "x:(collections.OrderedDict({'a': 1}))"),
     (Query("nfl"), "x:tests.unit.test_stored_keys.Query(name='nfl', page=1)"),
     (Struct("a"), "x:tests.results.Struct(home_team='a', tags=set())"),
+    (Outer.Color.RED, "x:<tests.unit.test_stored_keys.Outer.Color.RED>"),
+    (Outer.Inner(1), "x:tests.unit.test_stored_keys.Outer.Inner(x=1)"),
 ]
 
 
@@ -123,13 +144,25 @@ REFUSED = [
     ([float("nan")], "contains a float that is NaN"),
     (Decimal("nan"), "is a Decimal, which is NaN"),
     (local_class(), "cannot be found as .*Local"),
-    (local_record(), "cannot be found as .*Local"),
-    (
-        [NAIVE, AWARE],
-        "has a time zone while another of the same key has none",
-    ),
+    (local_record(), "is a Local, which cannot be found as .*Local"),
+    ([local_class()], "contains a Local that cannot be found"),
+    ([local_record()], "contains a Local that cannot be found"),
+    ([NAIVE, AWARE], "contains a datetime that has a time zone while another of the same key has none"),
+    ([AWARE, NAIVE], "contains a datetime that has no time zone while another of the same key has one"),
     ({AWARE: NAIVE}, "datetime that has"),
-    ([datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=2))), NAIVE], "time zone"),
+    ([EARLY, NAIVE], "contains a datetime that has no time zone"),
+    ([NAIVE, EARLY], "contains a datetime that has a time zone"),
+    *(
+        (make(Tenant()), "'value' contains a Tenant that has no text")
+        for make in (
+            lambda one: (one,),
+            lambda one: {one},
+            lambda one: {one: 1},
+            lambda one: {1: one},
+            lambda one: OrderedDict({one: 1}),
+            lambda one: OrderedDict({1: one}),
+        )
+    ),
 ]
 
 
@@ -210,8 +243,22 @@ def test_a_hidden_part_is_a_digest_under_the_stores_key():
         one,
     }
     assert len(others) == 6
-    assert HIDDEN.recipe.hides
-    assert not VALUE.recipe.hides
+
+
+@pytest.mark.parametrize("length", [1, 64, 65, 200])
+def test_the_digest_of_a_hidden_part_can_be_made_elsewhere(length):
+    """BLAKE2b under the store's key, which is itself digested where it has more than the 64 bytes that it may have."""
+    secret = b"k" * length
+    made = hashlib.blake2b(
+        b"f\0value\0'secret'", digest_size=16, key=secret if length <= 64 else hashlib.blake2b(secret).digest()
+    )
+    assert stored(HIDDEN, "secret", digest_key=secret) == f"user:#{made.hexdigest()}"
+
+
+def test_a_name_with_half_a_character_can_be_hidden():
+    """Members of an enum may be named by data."""
+    one, other = (stored(HIDDEN, member, digest_key=b"k") for member in Odd)
+    assert one != other
 
 
 def test_a_hidden_part_needs_the_stores_key():
@@ -241,6 +288,12 @@ def test_an_oversized_argument_is_its_digest():
     assert stored(VALUE, list(range(2000))) == "x:<list 35fab45abbfe3f3658c210758ce53c77>"
     with pytest.raises(KeyDerivationError, match="Tenant"):
         stored(VALUE, [Tenant()] * 2000)
+
+
+def test_which_argument_is_oversized_is_the_same_for_all_who_share_a_store():
+    """More than 1024 parts and characters; another limit would be another key."""
+    assert stored(VALUE, ("x" * 1023,)) == f"x:('{'x' * 1023}',)"
+    assert stored(VALUE, ("x" * 1024,)).startswith("x:<tuple ")
 
 
 def test_a_record_key_has_five_parts():
