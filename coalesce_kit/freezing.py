@@ -111,7 +111,7 @@ class UnfreezableError(Exception):
         by_identity: all that is wrong is that it is compared by identity.
     """
 
-    def __init__(self, cls: type, fault: str, *, nested: bool = False, by_identity: bool = False) -> None:
+    def __init__(self, cls: type, fault: str, *, nested: bool, by_identity: bool = False) -> None:
         self.cls = cls
         self.fault = fault
         self.nested = nested

@@ -87,7 +87,8 @@ def require_no_address(text: str) -> None:
         UnfreezableError: it does; another process has something else there.
     """
     if _ADDRESS.search(text):
-        raise UnfreezableError(str, "shows an address in memory, where another process has something else")
+        fault = "shows an address in memory, where another process has something else"
+        raise UnfreezableError(str, fault, nested=False)
 
 
 def stored_seal(text: str, *, where: str, digest_key: bytes) -> str:
