@@ -18,7 +18,8 @@ from hashlib import blake2b
 from typing import Any, Final
 from uuid import UUID
 
-from .freezing import INSTANT, MAPPING, ORDERED, RECORD, SEQUENCE, SET, Pair, Shape, UnfreezableError
+from .freezing import ATOMS, INSTANT, MAPPING, ORDERED, RECORD, SEQUENCE, SET, Pair, Shape, UnfreezableError
+from .key_text import is_declared
 
 CANONICAL: Final = (
     "str, int, float, bool, None, bytes, Enum, UUID, datetime, date, timedelta, Decimal, and tuples, lists, dicts,"
@@ -29,6 +30,7 @@ CANONICAL: Final = (
 _EXACT: Final = frozenset(
     {str, int, float, bool, type(None), bytes, UUID, datetime, date, timedelta, Decimal}  # and members of Enums
 )
+_NO_TEXT: Final = "has no text that means the same in another process"
 _ADDRESS: Final = re.compile(r"\bat 0x[0-9a-fA-F]{4,}")
 _LONGEST_KEY: Final = 64
 
@@ -60,8 +62,10 @@ class Canon:
             self._note_zone(aware=form.tzinfo is not None, nested=nested)
         elif isinstance(form, Enum):
             _require_class(type(form), nested=nested)
+            if not is_declared(form) and type(form._value_) not in ATOMS:
+                raise UnfreezableError(type(form), _NO_TEXT, nested=nested)
         elif slot not in _EXACT:
-            raise UnfreezableError(type(form), "has no text that means the same in another process", nested=nested)
+            raise UnfreezableError(type(form), _NO_TEXT, nested=nested)
 
     def _require_shape(self, slot: Shape, form: Any, *, nested: bool) -> None:
         if slot is INSTANT:

@@ -13,8 +13,10 @@ import sys
 from collections.abc import Callable, Collection, Iterable
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from enum import Enum
+from enum import Enum, Flag
+from functools import reduce
 from hashlib import blake2b
+from operator import or_
 from typing import Any, Final
 from uuid import UUID
 
@@ -114,6 +116,11 @@ def at_address(cls: object, address: Any) -> str:
     return f"<{getattr(cls, '__name__', 'object')} {address:#x}>"
 
 
+def is_declared(member: Enum) -> bool:
+    """Whether an enum's class declares a member, and has not made it when it was asked for a value."""
+    return type(member)._member_map_.get(member._name_) is member
+
+
 def _can_stand_bare(text: str, separators: frozenset[str]) -> bool:
     return (
         text.isprintable()
@@ -194,9 +201,23 @@ def _write_decimal(value: Decimal) -> str:
 
 
 def _write_member(member: Enum, strict: bool) -> str:
-    # Some combinations of flags have no name.
-    name = member._name_
-    return f"<{_label(type(member), strict)}{f'.{name}' if name is not None else f' {member._value_!r}'}>"
+    name, value = member._name_, member._value_
+    if is_declared(member):
+        written = f".{name if name.isidentifier() else repr(name)}"
+    elif isinstance(member, Flag) and _is_named_by_its_parts(member):
+        written = f".{name}"
+    elif type(value) in ATOMS:  # what an enum's own _missing_ makes may have the name of another
+        written = f" {literal((type(value), value))}"
+    elif strict:
+        raise _NotCanonicalError
+    else:
+        return at_address(type(member), id(member))
+    return f"<{_label(type(member), strict)}{written}>"
+
+
+def _is_named_by_its_parts(flags: Flag) -> bool:
+    parts = [type(flags)._member_map_.get(name) for name in (flags._name_ or "").split("|")]
+    return None not in parts and reduce(or_, [part._value_ for part in parts if part is not None]) == flags._value_
 
 
 _CLASSES: Final[dict[object, Callable[[Any], str]]] = {

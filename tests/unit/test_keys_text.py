@@ -55,6 +55,22 @@ class Outer:
         RED = 1
 
 
+class Sport(enum.Enum):
+    """Has a member for every value: those that it does not declare have one name."""
+
+    NFL = "nfl"
+    OTHER = "other"
+
+    @classmethod
+    def _missing_(cls, value):
+        member = object.__new__(cls)
+        member._name_, member._value_ = "OTHER", value
+        return member
+
+
+Barred = enum.Flag("Barred", {"A|B": 1, "C": 2, "A": 4, "B": 8, "B|C": 16})
+Perm3 = enum.Flag("Perm3", {"READ": 1, "WRITE": 2}, boundary=enum.KEEP)
+Bracketed = enum.Enum("Bracketed", {"A": 1, "B": 2, f"A>, <{__name__}.Bracketed.B": 3})
 Odd = enum.Enum("Odd", {"SU\ud800RROGATE": 1, "OTHER\ud800": 2})
 
 
@@ -162,6 +178,10 @@ TEXTS = [
     (Color.RED, f"<{HERE}.Color.RED>"),
     (Perm.READ | Perm.WRITE, f"<{HERE}.Perm.READ|WRITE>"),
     (Perm(0), f"<{HERE}.Perm 0>"),
+    (Perm3(5), f"<{HERE}.Perm3 5>"),
+    (Sport("darts"), f"<{HERE}.Sport 'darts'>"),
+    (Barred(3), f"<{HERE}.Barred 3>"),
+    (Barred(1), f"<{HERE}.Barred.'A|B'>"),
     (uuid.UUID(int=5), "UUID('00000000-0000-0000-0000-000000000005')"),
     (date(2024, 6, 1), "2024-06-01"),
     (datetime(2024, 6, 1), "(2024-06-01T00:00:00)"),  # noqa: DTZ001  # naive on purpose
@@ -218,6 +238,29 @@ def test_decimals_have_one_text_exactly_when_they_are_one_number():
         texts.setdefault(value, set()).add(key_maker(key="{value}").text(value))
     assert {len(written) for written in texts.values()} == {1}
     assert len(set.union(*texts.values())) == len(texts)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [Sport("curling"), Sport("darts"), Sport("nfl"), Sport("other"), Sport(1), Sport("1")],
+        [Barred(number) for number in range(32)],
+        [Perm3(number) for number in range(16)],
+        [[Bracketed(1), Bracketed(2)], [Bracketed(3)]],
+    ],
+    ids=["made when asked for", "flags with bars in their names", "flags that keep what they do not know", "brackets"],
+)
+def test_no_two_members_of_an_enum_are_written_alike(values):
+    """Whatever their names are, and if they have the same one."""
+    key = key_maker()
+    assert len({key(value) for value in values}) == len({key.text(value) for value in values}) == len(values)
+
+
+def test_a_member_made_for_a_value_without_a_text_shows_its_address():
+    """A digest of it would outlive it, so that it is kept whole in an oversized argument."""
+    key, member = key_maker(), Sport((1, 2))
+    assert key.text(member) == f"f(value=<Sport {id(member):#x}>)"
+    assert key.text([member] * 2000).startswith(f"f(value=[<Sport {id(member):#x}>, ")
 
 
 def test_what_contains_a_separator_is_set_apart():

@@ -50,6 +50,18 @@ class Outer:
         x: int
 
 
+class Open(enum.Enum):
+    """Has a member for every value: those that it does not declare have one name."""
+
+    OTHER = "other"
+
+    @classmethod
+    def _missing_(cls, value):
+        member = object.__new__(cls)
+        member._name_, member._value_ = "OTHER", value
+        return member
+
+
 Odd = enum.Enum("Odd", {"SU\ud800RROGATE": 1, "OTHER\ud800": 2})
 
 AWARE = datetime(2024, 1, 1, tzinfo=UTC)
@@ -79,6 +91,8 @@ TEXTS = [
     (OrderedDict(a=1), "x:(collections.OrderedDict({'a': 1}))"),
     (Query("nfl"), "x:tests.unit.test_stored_keys.Query(name='nfl', page=1)"),
     (Struct("a"), "x:tests.results.Struct(home_team='a', tags=set())"),
+    (Open.OTHER, "x:<tests.unit.test_stored_keys.Open.OTHER>"),
+    (Open("darts"), "x:<tests.unit.test_stored_keys.Open 'darts'>"),
     (Outer.Color.RED, "x:<tests.unit.test_stored_keys.Outer.Color.RED>"),
     (Outer.Inner(1), "x:tests.unit.test_stored_keys.Outer.Inner(x=1)"),
 ]
@@ -144,6 +158,8 @@ REFUSED = [
     ([float("nan")], "contains a float that is NaN"),
     (Decimal("nan"), "is a Decimal, which is NaN"),
     (local_class(), "cannot be found as .*Local"),
+    (Open((1, 2)), "is an Open, which has no text"),
+    ([Open((1, 2))], "contains an Open that has no text"),
     (local_record(), "is a Local, which cannot be found as .*Local"),
     ([local_class()], "contains a Local that cannot be found"),
     ([local_record()], "contains a Local that cannot be found"),
