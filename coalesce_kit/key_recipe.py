@@ -208,8 +208,7 @@ class KeyRecipe:
             return condensed(self._freezer.freeze(value))
         except UnfreezableError as error:
             if value is part.default:
-                # There is one such object: identity is all that is needed, and if it cannot be hashed, its presence.
-                return (type(value), value) if error.by_identity and not error.nested else (DEFAULT, None)
+                return _pair_of_default(value, error)
             raise KeyDerivationError(self._explain(part, error)) from error.__cause__
 
     def _explain(self, part: KeyPart, error: UnfreezableError, *, stored: bool = False) -> str:
@@ -272,11 +271,18 @@ class KeyRecipe:
         if not isinstance(slot, Shape) and slot not in ATOMS:
             try:
                 slot, form = condensed(self._freezer.freeze(form))
-            except UnfreezableError:
-                return at_address(type(form), id(form))
+            except UnfreezableError as error:
+                if form is not part.default:
+                    return at_address(type(form), id(form))
+                slot, form = _pair_of_default(form, error)
         if part.conversion == "h":
             return sealed(literal((slot, form)))
         return literal((slot, form)) if separators is None else part_of_template((slot, form), separators)
+
+
+def _pair_of_default(value: object, error: UnfreezableError) -> Pair:
+    # There is one such object: identity is all that is needed, and if it cannot be hashed, its presence.
+    return (type(value), value) if error.by_identity and not error.nested else (DEFAULT, None)
 
 
 def _listed(names: Sequence[str]) -> str:
