@@ -216,7 +216,7 @@ def _write_member(member: Enum, strict: bool) -> str:
 
 
 def _is_named_by_its_parts(flags: Flag) -> bool:
-    parts = [type(flags)._member_map_.get(name) for name in (flags._name_ or "").split("|")]
+    parts = [type(flags)._member_map_.get(name) for name in str(flags._name_).split("|")]  # some have no name
     return None not in parts and reduce(or_, [part._value_ for part in parts if part is not None]) == flags._value_
 
 

@@ -71,7 +71,6 @@ class Sport(enum.Enum):
 Barred = enum.Flag("Barred", {"A|B": 1, "C": 2, "A": 4, "B": 8, "B|C": 16})
 Perm3 = enum.Flag("Perm3", {"READ": 1, "WRITE": 2}, boundary=enum.KEEP)
 Bracketed = enum.Enum("Bracketed", {"A": 1, "B": 2, f"A>, <{__name__}.Bracketed.B": 3})
-Odd = enum.Enum("Odd", {"SU\ud800RROGATE": 1, "OTHER\ud800": 2})
 
 
 class Open(pydantic.BaseModel):
@@ -315,12 +314,12 @@ def test_a_hidden_part_shows_as_a_digest():
 
 
 def test_a_name_with_half_a_character_can_be_digested():
-    """Members of an enum may be named by data; a digest tells them apart."""
-    hidden, whole = key_maker(key="{value!h}"), key_maker()
-    one, other = Odd
-    assert hidden.text(one) == hidden.text(one) != hidden.text(other)
-    assert re.fullmatch(r"f\(value=<list [0-9a-f]{32}>\)", whole.text([one] * 2000))
-    assert whole([one] * 2000) == whole([one] * 2000) != whole([other] * 2000)
+    """Any string can be the name of a class."""
+    half = dataclasses.make_dataclass("Half", ["x"])
+    half.__qualname__ = "Half\ud800"
+    key = key_maker(key="{value!h}")
+    assert re.fullmatch("#[0-9a-f]{32}", key.text(half(1)))
+    assert key.text(half(1)) == key.text(half(1)) != key.text(half(2))
 
 
 def test_an_oversized_argument_shows_its_class():
