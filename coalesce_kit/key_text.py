@@ -14,9 +14,7 @@ from collections.abc import Callable, Collection, Iterable
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import Enum, Flag
-from functools import reduce
 from hashlib import blake2b
-from operator import or_
 from typing import Any, Final
 from uuid import UUID
 
@@ -217,7 +215,7 @@ def _write_member(member: Enum, strict: bool) -> str:
 
 def _is_named_by_its_parts(flags: Flag) -> bool:
     parts = [type(flags)._member_map_.get(name) for name in str(flags._name_).split("|")]  # some have no name
-    return None not in parts and reduce(or_, [part._value_ for part in parts if part is not None]) == flags._value_
+    return None not in parts and sum(part._value_ for part in parts if part is not None) == flags._value_
 
 
 _CLASSES: Final[dict[object, Callable[[Any], str]]] = {
