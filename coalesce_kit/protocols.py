@@ -180,7 +180,10 @@ class Coalescer(Protocol):
         ...
 
     async def aclose(self, *, deadline_seconds: float = 10.0) -> CloseReport:
-        """Refuse new calls on the running loop, drain to the deadline, cancel the rest and report it."""
+        """Refuse new calls on the running loop, drain to the deadline, cancel the rest and report it.
+
+        Closing again does no harm.
+        """
         ...
 
 
