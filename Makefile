@@ -55,7 +55,7 @@ explore: $(VENV)/.installed ## every order of events of the small scenarios, man
 	@$(RUN) -m tests.exploration.fleet
 
 .PHONY: mutants
-mutants: $(VENV)/.installed ## change the package in every small way there is: a test must notice (a quarter of an hour)
+mutants: $(VENV)/.installed ## change the package in every small way there is: a test must notice (twenty minutes)
 	@"$$($(RUN) -m tools.every_python --newest)" -m tools.mutants $(ARGS)
 
 .PHONY: bites
