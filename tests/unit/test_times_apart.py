@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 
 import pytest
 
@@ -111,9 +110,8 @@ def test_the_garbage_collector_drops_no_results():
     loop = virtual_loop()
     loop.run_until_complete(asyncio.sleep(0))
     asyncio.run(odds())
-    del loop
     with pytest.warns(ResourceWarning, match="unclosed event loop"):
-        gc.collect()
+        loop.__del__()  # by hand: the collector may take its sockets first, which complain on their own
     assert odds.peek() is not None
 
 
