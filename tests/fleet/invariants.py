@@ -168,7 +168,7 @@ def _in_force_since(
         for entry in log
         if entry["what"] == "told"
         and (entry["who"], entry["key"]) == (call["who"], call["key"])
-        and invalidation["called"] <= entry["at"]
+        and invalidation["number"] <= entry["number"]
     ]
     later: float = min([done["at"] + rules.coherence_seconds, *heard[:1]])
     return later

@@ -89,6 +89,13 @@ GOOD = {
         won(1.2, "b", "t2"),
     ],
     "an old value before the announcement came": [connected("b"), *invalidated(1, "a", 5), called(1.5, "b", 4)],
+    "an old value after the announcement of an older one, that was late": [
+        connected("b"),
+        *invalidated(0.9, "c", 4),
+        *invalidated(1, "a", 5, done=0.2),
+        entry(1.01, "b", "told", number=4),
+        called(1.13, "b", 4, began=1.1),
+    ],
     "an old value of a process that is cut off": [
         connected("b"),
         entry(0.5, "b", "lost"),
@@ -139,7 +146,11 @@ BAD = {
     ),
     "an old value after one's own invalidation": ([*invalidated(1, "a", 5), called(1.2, "a", 4)], "a served 4"),
     "an old value after the announcement": (
-        [connected("b"), *invalidated(1, "a", 5), entry(1.1, "b", "told"), called(1.2, "b", 4)],
+        [connected("b"), *invalidated(1, "a", 5), entry(1.1, "b", "told", number=5), called(1.2, "b", 4)],
+        "b served 4",
+    ),
+    "an old value after the announcement of a newer one": (
+        [connected("b"), *invalidated(1, "a", 5), entry(1.1, "b", "told", number=6), called(1.2, "b", 4)],
         "b served 4",
     ),
     "an old value after too long": ([connected("b"), *invalidated(1, "a", 5), called(2.1, "b", 4)], "b served 4"),

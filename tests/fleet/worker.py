@@ -8,6 +8,7 @@ answer into the common log, and which stops or ends the process at a given step 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import logging
@@ -25,6 +26,7 @@ from coalesce_kit.backends.codec import codec_for
 from coalesce_kit.backends.distributed import DistributedCoalescer
 from coalesce_kit.backends.envelope import Foreign, open_envelope
 from coalesce_kit.defaults import get_stats_registry
+from coalesce_kit.errors import StoreRefusedError, StoreUnavailableError
 from coalesce_kit.stats.health import judge
 from coalesce_kit.store_port import Dropped, Finished, Hit, Kept, Outcome, Signal, SignalStream, Wait, Won
 from coalesce_kit.stores.redis import RedisStore
@@ -70,6 +72,13 @@ def key_of(record: str) -> str:
     return record.rpartition("%3A")[2]
 
 
+def mark_of(record: str, number: int) -> str:
+    """A record that nobody writes, in the same slot of a cluster. It is removed after ``record`` was, and so announced:
+    who hears of it has heard that ``record`` was removed after its number had become this one.
+    """
+    return f"{{{record}}}{number}"
+
+
 def number_in(body: bytes | None, record: str) -> int | None:
     """The number in a result's bytes."""
     envelope = None if body is None else open_envelope(body, text=f"chaos:{key_of(record)}")
@@ -85,11 +94,13 @@ class Witness:
     Who is killed in between leaves the question in the log: the server may have done what it asks for.
     """
 
-    def __init__(self, store: RedisStore, journal: Journal, step: Step) -> None:
+    def __init__(self, store: RedisStore, journal: Journal, truth: Truth, step: Step) -> None:
         self._store = store
         self._journal = journal
+        self._truth = truth
         self._step = step
         self._numbers = itertools.count()
+        self._marking: set[asyncio.Task[None]] = set()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
@@ -145,8 +156,16 @@ class Witness:
 
     async def invalidate(self, keys: Sequence[str]) -> None:
         facts: dict[str, Any] = {"keys": [key_of(key) for key in keys]}
+        marks = [mark_of(key, self._truth.read(key_of(key))) for key in keys]
         await self._seen("removed", facts, self._store.invalidate(keys))
         self._journal.note("removed", answer="done", **facts)
+        marking = asyncio.create_task(self._mark(marks))  # nobody waits for it
+        self._marking.add(marking)
+        marking.add_done_callback(self._marking.discard)
+
+    async def _mark(self, marks: Sequence[str]) -> None:
+        with contextlib.suppress(StoreUnavailableError, StoreRefusedError):
+            await self._store.invalidate(marks)
 
     def signals(self, **options: Any) -> SignalStream:
         return _Witnessed(self._store.signals(**options), self._journal)
@@ -165,7 +184,9 @@ class _Witnessed:
     async def __anext__(self) -> Signal:
         told = await self._stream.__anext__()
         if isinstance(told, Dropped):
-            self._journal.note("told", key=key_of(told.key))
+            record, is_mark, number = told.key.removeprefix("{").partition("}")
+            if is_mark:
+                self._journal.note("told", key=key_of(record), number=int(number))
         elif type(told).__name__ in ("Connected", "Lost"):
             self._journal.note(type(told).__name__.lower())
         elif isinstance(told, Finished):
@@ -185,13 +206,13 @@ class Worker:
 
     def __init__(self, **options: Any) -> None:
         self.journal = Journal(options["log"], options["name"])
-        self.truth = Truth(options["truth"])
+        self.truth = truth = Truth(options["truth"])
         self.step = Step(self.journal)
         self.fetch_seconds: float = options["fetch"]
         self.text = ""
         self.fetches = 0
         where = RedisCluster.from_url(options["url"]) if options["is_cluster"] else options["url"]
-        store = Witness(RedisStore(where, namespace="chaos"), self.journal, self.step)
+        store = Witness(RedisStore(where, namespace="chaos"), self.journal, truth, self.step)
         self.fleet = DistributedCoalescer(
             store,
             lease_seconds=options["lease"],
