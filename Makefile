@@ -35,10 +35,10 @@ test: $(VENV)/.installed ## the tests, on the default Python
 	@$(RUN) -m pytest -n 2 --dist loadfile $(ARGS)
 
 .PHONY: test-all
-test-all: $(VENV)/.installed ## the same on every Python, then with servers and a browser; coverage; schedules; bites
+test-all: test ## the same on every other Python, then with servers and a browser; coverage; schedules; bites
 	@# Where CI runs, nothing may be skipped for want of a program; elsewhere a loud line says what was.
 	@$(RUN) -m tools.binaries --install || [ -z "$${CI:-}" ]
-	@$(RUN) -m tools.every_python $(ARGS)
+	@$(RUN) -m tools.every_python --others $(ARGS)
 	@$(MAKE) test-oldest ARGS=
 	@$(MAKE) explore ARGS="--most 10000"
 	@$(MAKE) bites ARGS=

@@ -5,7 +5,8 @@ heavy tests, which need servers and a browser, follow on the newest, with the ma
 measured on the newest alone, because measuring makes a run take nearly twice as long. Files that have not come to the
 goal yet are named in ``pyproject.toml``, and loudly here.
 
-``python -m tools.every_python --newest`` makes the environment of the newest Python only, and prints its path.
+``python -m tools.every_python --newest`` makes the environment of the newest Python only, and prints its path. With
+``--others`` the Python that runs this is left out, as ``make test`` has run the suite on it, unless it is the newest.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the suite on every Python found; arguments it does not know go to pytest."""
     parser = argparse.ArgumentParser(prog="python -m tools.every_python", description=__doc__)
     parser.add_argument("--newest", action="store_true", help="only print the Python of the newest environment")
+    parser.add_argument("--others", action="store_true", help="leave out this Python, unless it is the newest")
     options, for_pytest = parser.parse_known_args(arguments)
     search = find_interpreters()
     if options.newest:
@@ -48,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as side_by_side:
         # the newest first: it is measured, and takes longest
         order = sorted(search.chosen, key=lambda interpreter: interpreter.version, reverse=True)
+        if options.others:
+            order = [one for one in order if one is search.newest or one.version != sys.version_info[:2]]
         runs = side_by_side.map(lambda one: _run_suite(one, for_pytest, measured=one is search.newest), order)
         results = [(str(interpreter), *run) for interpreter, run in zip(order, runs, strict=True)]
     heavy = _run_suite(search.newest, ["-m", "heavy", *for_pytest], measured=True)
