@@ -122,7 +122,8 @@ class S3FIFOCache(cachetools.Cache[K, V]):
         if node is not None:
             self._replace(node, Node(value), size)
             return
-        node = None if self._size + size <= self._room else self._make_room(size)[-1]
+        dropped = () if self._size + size <= self._room else self._make_room(size)
+        node = dropped[-1] if dropped else None
         if node is None or node.__class__ is not Node:
             node = _new(Node)
         node.value = value  # what was dropped is nobody else's: its node serves again
@@ -305,8 +306,12 @@ class S3FIFOCache(cachetools.Cache[K, V]):
 
     def _make_room(self, size: float) -> list[Node]:
         """Drop what has to go for ``size``, and return it."""
-        dropped = [self._drop_next()]
-        while self._size + size > self._room and self.entries:
+        small, main = self._small, self._main
+        dropped: list[Node] = []
+        while self._size + size > self._room:
+            if small.after is small and main.after is main:
+                self._size = self._small_size = 0  # nothing is held: what is left is what sums of floats are out by
+                break
             dropped.append(self._drop_next())
         if self._is_sized and len(self._ghosts) <= min(len(self.entries), MOST_GHOSTS - 1):
             # More of them fit in than the table was made for. The ghosts in it are given up.
