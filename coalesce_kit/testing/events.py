@@ -7,6 +7,8 @@ import inspect
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
+from .step_loop import StepLoop
+
 
 class DeadEndError(AssertionError):
     """A run came to rest in a state that no run may end in, or did not come to rest at all."""
@@ -59,28 +61,34 @@ class Caller:
     Attributes:
         name: its name.
         loop: on which it runs.
-        task: ``None`` until it has started.
+        task: ``None`` until it has started. Whoever looks at it while a handle runs is seen to have looked.
         was_cancelled: whether the environment has cancelled it.
 
     Args:
         fail: told what fails the run: an ``AssertionError`` of its function, or a function that is none.
     """
 
-    __slots__ = ("_fail", "_function", "loop", "name", "task", "was_cancelled")
+    __slots__ = ("_fail", "_function", "_task", "loop", "name", "was_cancelled")
 
     def __init__(
         self,
         name: str,
         function: Callable[[], Coroutine[Any, Any, object]],
-        loop: asyncio.AbstractEventLoop,
+        loop: StepLoop,
         fail: Callable[[Exception], object],
     ) -> None:
         self.name = name
-        self.task: asyncio.Task[object] | None = None
+        self._task: asyncio.Task[object] | None = None
         self.was_cancelled = False
         self._fail = fail
         self._function = function
         self.loop = loop
+
+    @property
+    def task(self) -> asyncio.Task[object] | None:
+        """Return its task."""
+        self.loop.was_looked_at = True
+        return self._task
 
     @property
     def is_running(self) -> bool:
@@ -89,7 +97,7 @@ class Caller:
 
     def start(self) -> None:
         """Start the task."""
-        self.task = self.loop.create_task(self._quietly(), name=self.name)
+        self._task = self.loop.create_task(self._quietly(), name=self.name)
 
     def cancel(self) -> None:
         """Cancel the task."""
@@ -106,6 +114,7 @@ class Caller:
             self._fail(TypeError(wrong))
         except AssertionError as error:  # a check that its author wrote into it
             self._fail(error)
-        except Exception:  # whoever wants to know looks at what the function recorded
-            return None
+        except Exception as error:  # whoever wants to know looks at what the function recorded
+            if isinstance(error, ExceptionGroup) and (checks := error.subgroup(AssertionError)) is not None:
+                self._fail(checks)
         return None

@@ -124,19 +124,22 @@ class RandomChoice:
 
 
 class Priorities:
-    """Takes the option of the highest priority; at a few points that one falls below all others."""
+    """Takes the option of the highest priority; at a few points that one falls below all others.
+
+    To which place below them is drawn with the point, as in the paper: of two that have fallen, either may come first.
+    """
 
     def __init__(self, drawing: random.Random, change_points: int) -> None:
         self._drawing = drawing
         self._change_points = change_points
         self._priorities: dict[str, float] = {}
-        self._changes: set[int] = set()
+        self._changes: dict[int, float] = {}  # at which choice, and to which priority the first one falls there
         self._at = self._longest = 0
 
     def begin(self) -> bool:
         """Draw new priorities."""
         self._longest = max(self._longest, self._at, 1)
-        self._changes = {self._drawing.randrange(self._longest) for _ in range(self._change_points)}
+        self._changes = {self._drawing.randrange(self._longest): -1.0 - place for place in range(self._change_points)}
         self._priorities.clear()
         self._at = 0
         return True
@@ -145,7 +148,7 @@ class Priorities:
         """Return the one of the highest priority."""
         best = self._best(options)
         if self._at in self._changes:
-            self._priorities[options[best].name] = -float(self._at) - 1.0
+            self._priorities[options[best].name] = self._changes[self._at]
             best = self._best(options)
         self._at += 1
         return best

@@ -17,6 +17,9 @@ class StepLoop(asyncio.BaseEventLoop):
     Args:
         time: its clock.
         report: told what an ordinary loop would log as an error.
+
+    Attributes:
+        was_looked_at: somebody has looked which tasks there are. Set here, taken back by whoever drives the loop.
     """
 
     _ready: deque[asyncio.Handle]
@@ -26,6 +29,7 @@ class StepLoop(asyncio.BaseEventLoop):
         super().__init__()
         self.clock = time
         self.report = report
+        self.was_looked_at = False
 
     def time(self) -> float:
         """Return the virtual time in seconds."""
@@ -34,6 +38,12 @@ class StepLoop(asyncio.BaseEventLoop):
     def is_running(self) -> bool:
         """Whether it is being driven: only in a loop that runs does an eager task take its first step at once."""
         return asyncio._get_running_loop() is self  # noqa: SLF001  # asyncio's own word for it
+
+    def create_task(self, coro: Any, **options: Any) -> Any:
+        """Return a task that notices when somebody looks at all tasks of the loop."""
+        if self.get_task_factory() is not None:
+            return super().create_task(coro, **options)
+        return _WatchedTask(coro, loop=self, **options)
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> NoReturn:  # type: ignore[override]  # noqa: ARG002
         """Refuse, and report it, as a caller's errors are reported to nobody: nothing would wait for a thread.
@@ -84,3 +94,14 @@ class StepLoop(asyncio.BaseEventLoop):
 
     def _write_to_self(self) -> None:
         """Wake nobody: whoever drives the loop looks at it anyway."""
+
+
+class _WatchedTask(asyncio.Task[Any]):
+    """A task of a ``StepLoop``. ``asyncio.all_tasks`` asks every task for its loop, and is heard by that."""
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        """Return its loop."""
+        loop = super().get_loop()
+        if isinstance(loop, StepLoop):
+            loop.was_looked_at = True
+        return loop

@@ -248,14 +248,16 @@ class World:
             if event.left == 0:
                 del self._events[event.name]
             length = len(handles) - (event is self._turn)
+            self.loop.was_looked_at = False
             event.act()
+            looked = self.loop.was_looked_at
             if wrong:
                 raise wrong[0]
             for check in checks:
                 if check() is False:
                     raise failed(check)
             if self._reduced:
-                if event is self._turn and len(handles) == length:
+                if event is self._turn and len(handles) == length and not looked:
                     # Had it been done before this turn, the same handles would stand in the same order now.
                     asleep.update(option for option in options if option.only_adds)
                 else:

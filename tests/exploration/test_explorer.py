@@ -11,8 +11,9 @@ import sys
 import pytest
 
 from coalesce_kit.clock import clock
-from coalesce_kit.testing.events import DeadEndError
+from coalesce_kit.testing.events import DeadEndError, Event
 from coalesce_kit.testing.explorer import NotReplayableError, ScheduleFailedError, explore, replay
+from coalesce_kit.testing.searches import Priorities
 
 
 async def suspend(times):
@@ -210,6 +211,29 @@ def test_the_same_seed_draws_the_same():
     before = random.getstate()
     assert sampled(1) == sampled(1) != sampled(2)
     assert random.getstate() == before
+
+
+class Drawn:
+    """Draws what it was told."""
+
+    def __init__(self, points):
+        self.points = list(points)
+        self.priorities = [0.9, 0.1]
+
+    def randrange(self, _):
+        return self.points.pop(0)
+
+    def random(self):
+        return self.priorities.pop(0)
+
+
+@pytest.mark.parametrize(("points", "chosen"), [((0, 1), [1, 0, 0]), ((1, 0), [1, 1, 1])])
+def test_to_which_place_an_event_falls_is_drawn_with_the_point(points, chosen):
+    """Of two that have fallen either may come first: x falls at the first choice, and y at the second."""
+    options = [Event("x", print), Event("y", print)]
+    search = Priorities(Drawn(points), 2)
+    search.begin()
+    assert [search.choose(options) for _ in range(3)] == chosen
 
 
 def test_a_sample_is_not_called_exhausted():

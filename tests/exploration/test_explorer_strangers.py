@@ -41,6 +41,70 @@ def test_an_assertion_in_a_caller_fails_the_run():
         replay_as_shown(failure, scenario)
 
 
+def test_an_assertion_in_a_task_group_of_a_caller_fails_the_run():
+    """The group that it comes in is no answer, however deep it stands there."""
+
+    def scenario(world):
+        async def check():
+            raise ExceptionGroup("checks", [AssertionError("asked in vain"), LookupError()])
+
+        async def ask():
+            async with asyncio.TaskGroup() as group:
+                group.create_task(check())
+                group.create_task(nothing())
+
+        world.caller("a", ask)
+
+    with pytest.raises(ScheduleFailedError) as failure:
+        explore(scenario)
+    checks = failure.value.__cause__
+    assert isinstance(checks, ExceptionGroup)
+    assert checks.subgroup(LookupError) is None
+    assert checks.subgroup(AssertionError) is not None
+
+
+def test_a_group_of_other_errors_is_an_answer():
+    """As any of them by itself."""
+
+    def scenario(world):
+        async def ask():
+            raise ExceptionGroup("errors", [LookupError()])
+
+        world.caller("a", ask)
+
+    assert explore(scenario).exhausted
+
+
+def looks_at_all_tasks(request, told):
+    return any(task.get_name() == "request" for task in asyncio.all_tasks()) or request in told
+
+
+def looks_at_the_caller(request, told):
+    return request.task is not None or request in told
+
+
+@pytest.mark.parametrize("has_come", [looks_at_all_tasks, looks_at_the_caller])
+def test_who_looks_whether_somebody_has_started_is_shown_both(has_come):
+    """The start of a caller is left out beside a handle only if the handle cannot have seen it."""
+    seen = set()
+
+    def scenario(world):
+        told = {}
+
+        async def ask():
+            told[request] = "shutdown saw it" in told or "shutdown did not see it" in told
+
+        async def shut_down():
+            told["shutdown saw it" if has_come(request, told) else "shutdown did not see it"] = True
+
+        request = world.caller("request", ask)
+        world.caller("shutdown", shut_down)
+        world.at_rest(lambda: seen.add(("shutdown saw it" in told, told[request])))
+
+    assert explore(scenario).exhausted
+    assert seen == {(True, False), (True, True), (False, True)}
+
+
 def test_other_errors_of_a_caller_are_answers():
     """What a caller may be given is judged by a check."""
 
