@@ -238,8 +238,7 @@ class Entry(Node):
         """Note that a fetch to replace it failed, and that none is to be tried before ``until``."""
         self.failures += 1
         self.retry_at = until
-        if self.refresh_at != math.inf:  # what is never refreshed ahead is not for having failed once, either
-            self.refresh_at = until
+        self.refresh_at = max(self.refresh_at, until)
 
 
 class SharedEntry(Entry):

@@ -110,8 +110,9 @@ class FlightTerms:
         refresh: these are the terms of fetches for nobody's request: their leader is counted apart.
         waits_first: a fetch may have to wait for another process before it calls the function. Its flight begins when
             the fetch says so, and until then ``max_wait_seconds`` bounds its leader too.
-        anew: whoever asks under these terms wants the function to run: a flight of others that has not begun may yet be
-            answered with what another process has, and is not joined.
+        anew: whoever asks under these terms wants the function to run. A flight of others that has not begun is joined
+            if it will run it then, and not where it may be answered with what another process has.
+        patient: whoever asks under these terms waits as long as the fetch takes: it is nobody's wait.
         describe: renders one of the function's keys, for messages.
     """
 
@@ -127,6 +128,7 @@ class FlightTerms:
     refresh: bool = False
     waits_first: bool = False
     anew: bool = False
+    patient: bool = False
 
 
 class Codec(Protocol):

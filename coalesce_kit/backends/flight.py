@@ -79,6 +79,8 @@ class PendingRequest:
         "_detached",
         "_held",
         "_leader_left",
+        "_look",
+        "_patient",
         "_run_timer",
         "_verdict",
         "_wait_timer",
@@ -120,6 +122,8 @@ class PendingRequest:
         self._began: float | None = None  # the origin was called
         self._detached = False  # it has lost its slot
         self._held = terms.on_abandon == "finish"  # it counts as its own caller
+        self._look = terms.look  # what it finds is the answer, unless somebody has joined who wants a new one
+        self._patient: set[asyncio.Future[Any]] | None = None  # the callers whose wait is not bounded
         self._leader_left: float | None = None
         self._wait_timer: asyncio.TimerHandle | None = None
         self._run_timer: asyncio.TimerHandle | None = None
@@ -146,7 +150,10 @@ class PendingRequest:
 
     def hold(self) -> None:
         """Have it count as its own caller from now on: it ends although nobody waits for it any more."""
-        self._held = True
+        if not self._held:
+            self._held = True
+            if self._began is not None or self.terms.waits_first:
+                self._bound_what_is_held()
 
     def describe(self) -> str:
         """Return the key as people read it."""
@@ -208,7 +215,7 @@ class PendingRequest:
             current_flight.set(self)
             if self.task is None:  # eager: the caller is still creating it
                 self.task = asyncio.current_task()
-            result = None if self.terms.look is None else self.terms.look(self.key)
+            result = None if self._look is None else self._look(self.key)
             if result is None:
                 if reserve is not None:
                     self.ticket = reserve()
@@ -237,8 +244,7 @@ class PendingRequest:
             left = max(self.started + self.max_wait - clock.now(), 0.0)
             self._wait_timer = self._call_later(left, self._let_go, self.max_wait)
         if self._held:
-            left = max(self.started + self.table.max_flight_seconds - clock.now(), 0.0)
-            self._run_timer = self._call_later(left, self._stop_holding)
+            self._bound_what_is_held()
 
     def begin(self) -> None:
         """Count and time the fetch from here: the next thing that runs is the origin."""
@@ -251,8 +257,7 @@ class PendingRequest:
         if terms.fetch_timeout_seconds is not None:
             self._run_timer = self._call_later(terms.fetch_timeout_seconds, self._time_out)
         elif self._held:
-            left = self.started + self.table.max_flight_seconds - self._began
-            self._run_timer = self._call_later(left, self._stop_holding)
+            self._bound_what_is_held()
         if terms.observers is not None:
             tell_started(terms.observers, terms, self.key, flight=self)
 
@@ -309,6 +314,16 @@ class PendingRequest:
         if self._wait_timer is None and self.max_wait is not None:
             self._wait_timer = self._call_later(self.max_wait, self._let_go, self.max_wait)
 
+    def adapt_to(self, terms: FlightTerms, future: asyncio.Future[Any]) -> None:
+        """Take over what a waiter asks for who comes under other terms than the leader did."""
+        if terms.anew:
+            self._look = None
+        if terms.patient:
+            self._patient = self._patient or set()
+            self._patient.add(future)
+        if terms.on_abandon == "finish":
+            self.hold()
+
     def leave(self, future: asyncio.Future[Any]) -> None:
         """Let a caller go who does not wait any longer; the last one to go takes the fetch along."""
         arrived = self.callers.pop(future, None)
@@ -329,9 +344,10 @@ class PendingRequest:
         due: dict[asyncio.Future[Any], float] = {}
         self._wait_timer = None
         elsewhere = self.terms.waits_first and self._began is None
-        unbounded = None if elsewhere else self.leader
+        unbounded = None if elsewhere and not self.terms.patient else self.leader
+        patient = self._patient or ()
         for future, arrived in self.callers.items():
-            if future is unbounded or future.done():  # done here means cancelled: it is about to leave by itself
+            if future is unbounded or future in patient or future.done():  # done: cancelled, about to leave by itself
                 continue
             left = arrived + max_wait - now
             if left > _SAME_MOMENT:
@@ -412,6 +428,13 @@ class PendingRequest:
         limit = self.terms.fetch_timeout_seconds or 0.0
         self.give_up(fetch_timeout(self.describe(), limit), "fetch_timeout_seconds is over", end="timed out")
 
+    def _bound_what_is_held(self) -> None:
+        if self._began is None or self.terms.fetch_timeout_seconds is None:
+            if self._run_timer is not None:
+                self._run_timer.cancel()
+            left = max(self.started + self.table.max_flight_seconds - clock.now(), 0.0)
+            self._run_timer = self._call_later(left, self._stop_holding)
+
     def _stop_holding(self) -> None:
         """A flight that nobody needs is held to ``max_flight_seconds``; callers who still wait keep it beyond."""
         self._held = False
@@ -455,7 +478,7 @@ class PendingRequest:
         """The task is done: drop what hangs on it, as a context that outlives the fetch may still name this flight."""
         self.running = False
         self.joinable_until = -math.inf
-        self.task = self.key = self.ticket = self.waits_for = self.inside = None
+        self.task = self.key = self.ticket = self.waits_for = self.inside = self._patient = None
         if self._detached:
             self.table.detached.discard(self)
         self.table.totals.in_flight -= 1

@@ -133,6 +133,8 @@ class RequestCoalescer:
                     terms.counters.coalesced_requests += 1
                     self._totals.coalesced_requests += 1
                 flight.welcome()
+                if terms is not flight.terms:
+                    flight.adapt_to(terms, future)
                 if watched is not None:
                     age = now - flight.started
                     tell_joined(

@@ -95,6 +95,7 @@ class ReadThrough:
 
     __slots__ = (
         "_ask",
+        "_background_terms",
         "_counters",
         "_given_up",
         "_held_terms",
@@ -119,7 +120,7 @@ class ReadThrough:
         given_up: Callable[[], bool],
         longest_refresh: Callable[[], float],
     ) -> None:
-        self.refreshes: Final = Refreshes(context)
+        self.refreshes: Final = Refreshes(context, longest_refresh)
         self.not_kept: Final = NotKept()
         self._shelf = shelf
         self._policy = policy
@@ -129,7 +130,8 @@ class ReadThrough:
         self._counters = terms.counters
         self._terms = replace(terms, look=self._find_fresh)
         self._held_terms = replace(self._terms, on_abandon="finish")
-        self._refresh_terms = replace(terms, refresh=True)
+        self._refresh_terms = replace(terms, refresh=True, anew=True)
+        self._background_terms = replace(terms, refresh=True, patient=True)
         self._policy_error_told = False
 
     # ---- calls ----
@@ -158,7 +160,7 @@ class ReadThrough:
         if verdict is Verdict.WAIT_THEN_SERVE:
             return await self._fetch_for_a_while(key, call, entry)
         if verdict is Verdict.SERVE_AND_REFRESH:
-            self.refreshes.start(key, lambda: self._refresh_for_nobody(key, call))
+            self.refreshes.start(key, entry, lambda: self._refresh_for_nobody(key, call, entry))
         return self._serve(entry)
 
     async def refresh(self, key: Key, call: Call) -> Any:
@@ -167,23 +169,26 @@ class ReadThrough:
         Raises:
             Exception: the fetch's, or the wait's; the old value stays.
         """
-        self._counters.refreshes += 1
-        return await self._refresh(key, self._fetching(key, call, self._refresh_terms), self._refresh_terms)
+        terms = self._refresh_terms
+        return await self._refresh(key, self._fetching(key, call, terms), terms, self._shelf.peek(key))
 
-    async def _refresh(self, key: Key, fetching: Fetching, terms: FlightTerms) -> Any:
+    async def _refresh(self, key: Key, fetching: Fetching, terms: FlightTerms, old: Entry | None) -> Any:
+        """Have the fetch made that is to replace ``old``: if it fails, that one has failed, and nothing newer."""
+        self._counters.refreshes += 1
         try:
             entry = await self._ask(key, fetching.fetch, reserve=fetching.reserve, terms=terms)
         except Exception as error:
             self._counters.refresh_errors += 1
             if not isinstance(error, WaitTimeoutError):
-                self.put_off(self._shelf.peek(key), error)
+                self.put_off(old, error)
             raise
         return value_of(entry)
 
-    async def _refresh_for_nobody(self, key: Key, call: Call) -> None:
-        await self._within_limit(key, self.refresh(key, call))
+    async def _refresh_for_nobody(self, key: Key, call: Call, old: Entry) -> None:
+        terms = self._background_terms
+        await self._within_limit(self._refresh(key, self._fetching(key, call, terms), terms, old), old)
 
-    async def _within_limit(self, key: Key, refreshing: Awaitable[object]) -> None:
+    async def _within_limit(self, refreshing: Awaitable[object], old: Entry | None) -> None:
         """Refresh in the background, but not for ever: a fetch that hangs would keep its key from being refreshed."""
         limit = asyncio.timeout(self._longest_refresh())
         try:
@@ -192,7 +197,7 @@ class ReadThrough:
         except TimeoutError as error:
             if limit.expired():
                 self._counters.refresh_errors += 1
-                self.put_off(self._shelf.peek(key), error)
+                self.put_off(old, error)
 
     def prime(self, key: Key, call: Call, value: object) -> Telling | None:
         """Keep a value made elsewhere as if it had been fetched now; void what is in the air.
@@ -283,7 +288,7 @@ class ReadThrough:
         """After a failure, let no other fetch be tried for a while as long as the old value can be given.
 
         A failure that is always raised is not hidden in this way either: the old value is given without a try for only
-        as long as it would be given in any case.
+        as long as it would be given in any case. What puts nothing off is not counted: all who are told would count it.
         """
         now = clock.now()
         if entry is None or now < entry.retry_at or isinstance(error, NEVER_MASKED):
@@ -291,7 +296,8 @@ class ReadThrough:
         until = now + self._policy.retry_seconds(entry.failures + 1, random=random.random())  # jitter
         if isinstance(error, cast("tuple[type[Exception], ...]", self._policy.always_raise)):
             until = min(until, entry.stale_until)
-        entry.put_off(until)
+        if until > now:
+            entry.put_off(until)
 
     # ---- keeping, in the flight's own task ----
 
@@ -318,7 +324,7 @@ class ReadThrough:
             return
         now = clock.now()
         kept = self._shelf.peek(key)
-        self.put_off(kept, error)
+        self.put_off_older(ticket, key, error)
         lifetimes = self._policy.error_lifetimes(error)
         remembered = None if lifetimes is None else bare_twin(error)
         if lifetimes is None or remembered is None or not self._may_be_replaced(kept, error, now, refresh=refresh):
@@ -326,6 +332,13 @@ class ReadThrough:
         size = self._shelf.cache.size_of_error
         entry = Entry(MISSING, at=now, lifetimes=lifetimes, error=remembered, tags=ticket.tags, size=size)
         self._note(key, self._shelf.keep(ticket, entry, now=now, instance=call.instance))
+
+    def put_off_older(self, ticket: CacheTicket | None, key: Key, error: BaseException) -> None:
+        """After the failure of a fetch, put off the next try to replace what it was to replace, and nothing newer."""
+        if ticket is not None and ticket.is_good():
+            kept = self._shelf.peek(key)
+            if kept is not None and kept.ticket <= ticket.number:
+                self.put_off(kept, error)
 
     def _may_be_replaced(self, kept: Entry | None, error: Exception, now: float, *, refresh: bool) -> bool:
         """Whether nobody would miss what is kept if a remembered failure took its place."""
@@ -410,7 +423,7 @@ class Fetching:
                 raise
             except asyncio.CancelledError as cut:
                 if self._terms.on_abandon == "finish":  # by a limit, then, and maybe nobody is left to note it
-                    through.put_off(through.peek(key), cut)
+                    through.put_off_older(ticket, key, cut)
                 raise
             return through.keep_value(ticket, key, call, value, began)
         finally:

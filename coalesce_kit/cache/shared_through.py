@@ -87,7 +87,7 @@ class SharedReadThrough(ReadThrough):
         shared: the function as the fleet sees it; set right after both were made.
     """
 
-    __slots__ = ("_own_flight", "_patient", "_renew_terms", "_shared_shelf", "shared")
+    __slots__ = ("_own_flight", "_patient", "_shared_shelf", "shared")
 
     shared: SharedFunction
 
@@ -114,7 +114,6 @@ class SharedReadThrough(ReadThrough):
             given_up=self._is_given_up,
             longest_refresh=longest_refresh,
         )
-        self._renew_terms: Final = replace(self._refresh_terms, anew=True)
 
     async def answer(self, key: Key, call: Call) -> Any:
         """Return the answer to a call that the compiled hit could not answer.
@@ -138,7 +137,7 @@ class SharedReadThrough(ReadThrough):
         if verdict is Verdict.WAIT_THEN_SERVE:
             return await self._fetch_for_a_while(key, call, entry)
         if verdict is Verdict.SERVE_AND_REFRESH:
-            self.refreshes.start(key, lambda: self._refresh_for_nobody(key, call))
+            self.refreshes.start(key, entry, lambda: self._refresh_for_nobody(key, call, entry))
         return self._serve(entry)
 
     async def refresh(self, key: Key, call: Call) -> Any:
@@ -147,9 +146,8 @@ class SharedReadThrough(ReadThrough):
         Raises:
             Exception: the fetch's, or the wait's; the old value stays.
         """
-        self._counters.refreshes += 1
-        errand = self._errand(key, call, self._renew_terms, Purpose.RENEW)
-        return await self._refresh(key, errand, self._renew_terms)
+        terms = self._refresh_terms
+        return await self._refresh(key, self._errand(key, call, terms, Purpose.RENEW), terms, self._shelf.peek(key))
 
     def prime(self, key: Key, call: Call, value: object) -> Telling:
         """Keep a value made elsewhere as if it had been fetched now, here and in the store.
@@ -225,14 +223,14 @@ class SharedReadThrough(ReadThrough):
             self._counters.stale_on_error += 1
             return found.value
 
-    async def _refresh_for_nobody(self, key: Key, call: Call, lease: str | None = None) -> None:
+    async def _refresh_for_nobody(self, key: Key, call: Call, old: Entry, lease: str | None = None) -> None:
         found = self._shelf.peek(key)
         is_fresh = found is not None and found.freshness(clock.now()) is Freshness.FRESH
         purpose = Purpose.REPLACE_EARLY if is_fresh else Purpose.REPLACE
-        self._counters.refreshes += 1
-        errand = self._errand(key, call, self._refresh_terms, purpose, lease)
+        terms = self._background_terms
+        errand = self._errand(key, call, terms, purpose, lease)
         try:
-            await self._within_limit(key, self._refresh(key, errand, self._refresh_terms))
+            await self._within_limit(self._refresh(key, errand, terms, old), old)
         finally:
             if errand.lease is not None:  # it has joined a fetch that somebody else began
                 self.shared.give_back(errand.record, errand.lease)
@@ -296,7 +294,7 @@ class SharedReadThrough(ReadThrough):
             return None
         now = clock.now()
         kept = self._shelf.peek(key)
-        self.put_off(kept, error)
+        self.put_off_older(ticket, key, error)
         lifetimes = self._policy.error_lifetimes(error)
         remembered = None if lifetimes is None else bare_twin(error)
         if lifetimes is None or remembered is None or not self._may_be_replaced(kept, error, now, refresh=refresh):
@@ -349,11 +347,11 @@ class SharedReadThrough(ReadThrough):
             for patience in self._patient.get(key, ()):
                 patience.end_after(seconds, entry)
 
-    def replace_later(self, key: Key, call: Call, lease: str | None) -> bool:
+    def replace_later(self, key: Key, call: Call, old: SharedEntry, lease: str | None) -> bool:
         """Have an entry replaced in the background; return whether the lease will be used for it."""
-        if self.refreshes.is_running(key):
+        if self.refreshes.is_running(key, old):
             return False
-        return self.refreshes.start(key, lambda: self._refresh_for_nobody(key, call, lease))
+        return self.refreshes.start(key, old, lambda: self._refresh_for_nobody(key, call, old, lease))
 
 
 class _Patience:
@@ -467,7 +465,7 @@ class SharedFetching(Fetching):
             return await self._call.run()
         except asyncio.CancelledError as cut:
             if self._terms.on_abandon == "finish":  # by a limit, then, and maybe nobody is left to note it
-                self._through.put_off(self._through.peek(self._key), cut)
+                self._through.put_off_older(self._ticket, self._key, cut)
             raise
 
     def seal(self, value: object, began: float) -> tuple[SharedEntry, Lifetimes | None]:
@@ -504,6 +502,6 @@ class SharedFetching(Fetching):
         """Have callers given a stale entry once they have waited as long as policy says, if it says so."""
         self._shared_through.give_after_wait(self._key, entry)
 
-    def replace_later(self, entry: SharedEntry, lease: str | None) -> bool:  # noqa: ARG002  # it is in the cache by now
+    def replace_later(self, entry: SharedEntry, lease: str | None) -> bool:
         """Have a stale entry replaced in the background."""
-        return self._shared_through.replace_later(self._key, self._call, lease)
+        return self._shared_through.replace_later(self._key, self._call, entry, lease)

@@ -97,7 +97,7 @@ BUGS = (
         "no look into the cache after the slot was won",
         PendingRequest,
         "_run",
-        (("None if self.terms.look is None else self.terms.look(self.key)", "None"),),
+        (("None if self._look is None else self._look(self.key)", "None"),),
         "prime races a load",
     ),
     Bug(
@@ -237,7 +237,7 @@ BUGS = (
         "several refreshes of one key at once",
         Refreshes,
         "start",
-        (("task is not None and _runs(task)", "False"),),
+        (("self.is_running(key, old)", "False"),),
         "stale, 2 readers, 1 invalidation",
     ),
     Bug(
