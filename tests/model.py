@@ -8,6 +8,7 @@ with the package.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -64,6 +65,7 @@ class Asked:
     kept: Kept | None
     good: frozenset[int]
     latest: int
+    failures: int
 
 
 @dataclass
@@ -75,12 +77,14 @@ class Model:
         kept: what is kept under each key, in whatever state.
         flying: the fetches in flight, by number.
         ended: of every fetch that has ended and whose outcome counts, whether it failed.
+        failures: how many fetches of each key have failed, or were told to stop.
     """
 
     rules: Rules
     kept: dict[str, Kept] = field(default_factory=dict)
     flying: dict[int, Fetch] = field(default_factory=dict)
     ended: dict[int, bool] = field(default_factory=dict)
+    failures: Counter[str] = field(default_factory=Counter)
     _asked: dict[object, Asked] = field(default_factory=dict)
     _latest: int = 0
 
@@ -112,6 +116,7 @@ class Model:
     def fetch_ends(self, number: int, at: float, *, failed: bool, dropped: bool = False) -> None:
         """It has an outcome, or none that counts. It is kept if it is good and nothing younger is kept."""
         fetch = self.flying.pop(number)
+        self.failures[fetch.key] += failed or dropped
         if dropped:
             return
         self.ended[number] = failed
@@ -143,7 +148,7 @@ class Model:
         """Somebody asks. Whoever refreshes is never given what is kept."""
         state, kept = (State.GONE, None) if is_refresh else self.look(key, at)
         good = frozenset(number for number, fetch in self.flying.items() if fetch.key == key and fetch.good)
-        self._asked[who] = asked = Asked(key, state, kept, good, self._latest)
+        self._asked[who] = asked = Asked(key, state, kept, good, self._latest, self.failures[key])
         return asked
 
     def call_leaves(self, who: object) -> None:
@@ -158,6 +163,8 @@ class Model:
         if at_once and (number, failed) != (kept.number, kept.failed):
             raise WrongError(f"{told} instead of what was kept: {kept}")
         if kept is not None and number == kept.number:
+            if asked.state is State.FALLBACK and self.failures[asked.key] == asked.failures:
+                raise WrongError(f"{told}, the old value, although no fetch has failed since")
             return
         if number not in asked.good and number <= asked.latest:
             raise WrongError(f"{told}, which was invalidated, or over, before he asked")

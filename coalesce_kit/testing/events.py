@@ -63,12 +63,14 @@ class Caller:
         loop: on which it runs.
         task: ``None`` until it has started. Whoever looks at it while a handle runs is seen to have looked.
         was_cancelled: whether the environment has cancelled it.
+        has_returned: whether its function has.
+        error: what its function has raised.
 
     Args:
         fail: told what fails the run: an ``AssertionError`` of its function, or a function that is none.
     """
 
-    __slots__ = ("_fail", "_function", "_task", "loop", "name", "was_cancelled")
+    __slots__ = ("_fail", "_function", "_task", "error", "has_returned", "loop", "name", "was_cancelled")
 
     def __init__(
         self,
@@ -80,6 +82,8 @@ class Caller:
         self.name = name
         self._task: asyncio.Task[object] | None = None
         self.was_cancelled = False
+        self.has_returned = False
+        self.error: Exception | None = None
         self._fail = fail
         self._function = function
         self.loop = loop
@@ -106,15 +110,19 @@ class Caller:
         self.task.cancel()
 
     async def _quietly(self) -> object:
+        result = None
         try:
             running = self._function()
             if inspect.isawaitable(running):
-                return await running
+                result = await running
+                self.has_returned = True
+                return result
             wrong = f"caller {self.name!r} has to be given a function that returns a coroutine; it returned {running!r}"
             self._fail(TypeError(wrong))
         except AssertionError as error:  # a check that its author wrote into it
             self._fail(error)
-        except Exception as error:  # whoever wants to know looks at what the function recorded
+        except Exception as error:  # an answer like any other, unless there is never another
+            self.error = error
             if isinstance(error, ExceptionGroup) and (checks := error.subgroup(AssertionError)) is not None:
                 self._fail(checks)
-        return None
+        return result

@@ -23,8 +23,9 @@ first served, and never a choice, except with ``permuted=True``, a sampled extra
 from __future__ import annotations
 
 import gc
+import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -37,6 +38,8 @@ __all__ = ["Exploration", "NotReplayableError", "Scenario", "ScheduleFailedError
 Scenario: TypeAlias = Callable[[World], object]
 """Builds the callers, events and checks of one run. Called anew for every schedule."""
 
+
+_PACKAGE_LOGGER: Final = logging.getLogger(__name__.partition(".")[0])
 
 _REPORTED: Final = "asyncio had to report"
 
@@ -108,10 +111,14 @@ def explore(
             the exhaustive search only. Such are a caller's start, or the arrival of what is waited for, and a handle of
             the loop that makes nothing ready: the former only takes its place in the queue.
 
+    What the package would log meanwhile, of thousands of schedules, is not logged; ``replay`` logs it.
+
     Raises:
-        ScheduleFailedError: a check failed, something was left, or asyncio had to report an exception.
+        ScheduleFailedError: a check failed, something was left, or asyncio had to report an exception. Or a caller has
+            raised on every schedule on which he came to an end: nothing that was checked can have been his answer.
         NotReplayableError: the scenario did something else when it was run again.
         ValueError: an exhaustive search was to permute handles; there is no such search; no schedule was to be run.
+        Exception: what the scenario raised before anything has happened.
     """
     if search not in SEARCHES:
         raise ValueError(f"search is one of {', '.join(map(repr, SEARCHES))}, not {search!r}")
@@ -122,11 +129,13 @@ def explore(
     name, options = _name_of(scenario), _options_of(seed=seed, eager=eager, permuted=permuted)
     searching = SEARCHES[search](random.Random(seed), change_points)
     late: list[tuple[str, str]] = []
+    answers = _Answers()
     schedules = redundant = longest = 0
     exhausted = False
-    drawn = random.getstate()
+    drawn, level = random.getstate(), _PACKAGE_LOGGER.level
     gc.collect()  # what is garbage already must not vanish on the way: some programs look at what lives
     try:
+        _PACKAGE_LOGGER.setLevel(logging.CRITICAL + 1)
         while schedules < most_schedules:
             if not searching.begin():
                 exhausted = True
@@ -141,17 +150,24 @@ def explore(
                 redundant += 1
                 continue
             except Exception as error:
+                if not world.trace:  # the scenario itself is wrong, and there is nothing to be seen again
+                    raise
                 trace = describe_trace(world.trace)
                 raise ScheduleFailedError(name, trace, schedules + 1, _reason(error), options) from error
             schedules += 1
             longest = max(longest, len(world.trace))
             _listen(world, late)
+            answers.note(world)
     finally:
         random.setstate(drawn)
+        _PACKAGE_LOGGER.setLevel(level)
     gc.collect()  # what was never retrieved is reported when it is collected, which may be long after its run
     if late:
         trace, report = late[0]
         raise ScheduleFailedError(name, trace, schedules, f"{_REPORTED}: {report}", options)
+    for caller, (trace, raised) in answers.only_errors():
+        reason = f"caller {caller!r} has returned on none of {schedules} schedules; on this one: {_reason(raised)}"
+        raise ScheduleFailedError(name, trace, schedules, reason, options) from raised
     return Exploration(name, schedules, exhausted, longest, redundant)
 
 
@@ -188,6 +204,26 @@ def _listen(world: World, late: list[tuple[str, str]]) -> None:
     trace = world.trace
     for loop in world.loops:
         loop.report = lambda report: late.append((describe_trace(trace), report))
+
+
+class _Answers:
+    """What the callers of all schedules have got."""
+
+    def __init__(self) -> None:
+        self._have_returned: set[str] = set()
+        self._errors: dict[str, tuple[str, Exception]] = {}
+
+    def note(self, world: World) -> None:
+        """Note what became of each caller of one schedule."""
+        for caller in world.callers:
+            if caller.has_returned:
+                self._have_returned.add(caller.name)
+            elif caller.error is not None and caller.name not in self._errors:
+                self._errors[caller.name] = describe_trace(world.trace), caller.error
+
+    def only_errors(self) -> Iterator[tuple[str, tuple[str, Exception]]]:
+        """Return the callers who have never got anything but an error, each with its first, and on which schedule."""
+        return ((name, error) for name, error in self._errors.items() if name not in self._have_returned)
 
 
 def _options_of(**given: int) -> str:

@@ -49,6 +49,7 @@ class World:
         loop: the loop.
         loops: it, and those of ``another_loop``.
         time_passes: whether timers may ring between any two handles, or only while no handle is ready.
+        callers: all that there are.
         trace: what happened so far: names of events; ``""`` for a handle of the loop, ``"@2"`` for one out of turn.
         reports: what asyncio would have logged.
     """
@@ -57,6 +58,7 @@ class World:
         if eager and sys.version_info < (3, 12):
             raise ValueError("eager=True needs Python 3.12 or newer: there is no eager task factory before")
         self.reports: list[str] = []
+        self.callers: list[Caller] = []
         self._together = StepLoops(self.reports.append, eager=eager)
         self.clock, self.loops = self._together.clock, self._together.loops
         self.loop = self._together.make()
@@ -105,7 +107,8 @@ class World:
         Args:
             name: of the caller; the event is "``name`` starts".
             function: what it does. An ``AssertionError`` of its fails the run. Any other exception is an answer that a
-                caller may get, and fails nothing: note it, and judge it in a check.
+                caller may get, and fails no run: note it, and judge it in a check. A caller who never gets any other
+                answer fails the exploration: catch in ``function`` what it is meant to get on every schedule.
             after: another caller who starts earlier. Callers who all do the same are told apart by nothing but their
                 names: an order spares the explorer the schedules in which only the names are exchanged.
             loop: on which it runs; the world's first without.
@@ -116,6 +119,7 @@ class World:
         if not callable(function):
             raise TypeError(f"caller {name!r} has to be given a function that returns a coroutine, not {function!r}")
         caller = Caller(name, function, self.loop if loop is None else loop, self._wrong.append)
+        self.callers.append(caller)
         started = None if after is None else lambda: after.task is not None
         act = partial(self._together.act_on, caller.loop, caller.start)
         self.event(f"{name} starts", act, when=started).only_adds = True
@@ -151,11 +155,10 @@ class World:
             ValueError: the name is not fit for a trace, or taken by an event that is still to come.
         """
         refuse_async(act, f"event {name!r}")
-        taken = name == TIME_PASSES or name in self._events
-        if taken or not name or set(',"') & set(name) or name.isdigit() or name[0] == "@" or name.strip() != name:
-            raise ValueError(
-                f"an event needs a name of its own that is no number and has no comma and no quote, not {name!r}"
-            )
+        if name == TIME_PASSES or name in self._events:
+            raise ValueError(f"an event needs a name of its own, and {name!r} is taken: something else is called so")
+        if not name or set(',"') & set(name) or name.isdigit() or name[0] == "@" or name.strip() != name:
+            raise ValueError(f"an event needs a name that is no number and has no comma and no quote, not {name!r}")
         self._events[name] = event = Event(name, act, when, times=times)
         return event
 

@@ -14,7 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
 from coalesce_kit.testing.explorer import Exploration, ScheduleFailedError, explore
-from tests.exploration.scenarios import CASES
+from tests.exploration.scenarios import CASES, scenario_of
 
 MOST_SCHEDULES = 1_000_000
 
@@ -26,9 +26,9 @@ def look_into(name: str, most: int) -> tuple[Exploration | str, float]:
     found: Exploration | str
     try:
         if case.samples:
-            found = explore(case.build(), search="priorities", most_schedules=min(case.samples, most))
+            found = explore(scenario_of(name), search="priorities", most_schedules=min(case.samples, most))
         else:
-            found = explore(case.build(), most_schedules=MOST_SCHEDULES if case.always else most)
+            found = explore(scenario_of(name), most_schedules=MOST_SCHEDULES if case.always else most)
         if case.always and not found.exhausted:
             found = f"not exhausted after {found.schedules} schedules, as is promised"
     except ScheduleFailedError as error:

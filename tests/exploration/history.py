@@ -40,6 +40,8 @@ class Fetch:
         was_stopped: it was told to stop, and went on.
         was_cut_inside: what it ran inside was cancelled, by none of its callers.
         end: ``returned``, ``raised`` or ``cancelled``; ``None`` if it has not ended.
+        flight: in which it runs; ``None`` if it was primed.
+        is_wanted_anew: somebody waits for it who would not take what is kept.
     """
 
     key: str
@@ -54,6 +56,8 @@ class Fetch:
     ended_at: float = float("inf")
     end: str | None = None
     error: BaseException | None = None
+    flight: Any = None
+    is_wanted_anew: bool = False
 
     @property
     def was_primed(self) -> bool:
@@ -71,6 +75,7 @@ class Call:
 
     Attributes:
         loop: on which it is made.
+        inside: the fetch that makes it; ``None`` for a caller's own.
         was_cancelled: by the environment, before it had ended.
         result: what it returned.
         answer: the number of the fetch whose outcome it got; ``None`` if it got none.
@@ -82,6 +87,7 @@ class Call:
     began_at: float
     is_refresh: bool = False
     loop: object = None
+    inside: Fetch | None = None
     ended: int = NEVER
     ended_at: float = float("inf")
     was_cancelled: bool = False
@@ -99,6 +105,17 @@ class Invalidation:
     tags: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """How all that was open was ended: the moments, the times, and how many seconds it was given."""
+
+    began: int
+    began_at: float
+    seconds: float
+    ended: int
+    ended_at: float
+
+
 @dataclass(slots=True)
 class History:
     """One run.
@@ -112,7 +129,10 @@ class History:
         max_flight_seconds: after which a fetch is not joined.
         error_seconds: how long a failure is remembered.
         may_be_unwanted: a fetch may go on for nobody's call: it is to finish, or a refresh has joined it.
+        finishes: a fetch goes on when all have left.
+        fetch_timeout: how long a fetch may take.
         closed: the moment from which on calls are refused.
+        closing: how all that was open was ended, if it was.
         allowed: errors that a caller may get beside the origin's.
     """
 
@@ -124,7 +144,10 @@ class History:
     max_flight_seconds: float = 60.0
     error_seconds: float = 0.0
     may_be_unwanted: bool = False
+    finishes: bool = False
+    fetch_timeout: float | None = None
     closed: int = NEVER
+    closing: Closing | None = None
     allowed: tuple[type[BaseException], ...] = ()
     calls: list[Call] = field(default_factory=list)
     fetches: list[Fetch] = field(default_factory=list)
@@ -140,6 +163,7 @@ class History:
     def begin_fetch(self, key: str, leader: Call | None, at: float, *, is_refresh: bool = False) -> Fetch:
         in_background = is_refresh and leader is not None and not leader.is_refresh
         fetch = Fetch(key, len(self.fetches) + 1, leader, self.moment(), at, in_background)
+        fetch.is_wanted_anew = any(call.is_refresh and call.key == key and call.ended == NEVER for call in self.calls)
         self.fetches.append(fetch)
         return fetch
 
@@ -148,8 +172,17 @@ class History:
         cancelled = isinstance(error, asyncio.CancelledError | GeneratorExit)
         fetch.end = "returned" if error is None else "cancelled" if cancelled else "raised"
 
-    def begin_call(self, name: str, key: str, at: float, *, is_refresh: bool = False, loop: object = None) -> Call:
-        call = Call(name, key, self.moment(), at, is_refresh, loop)
+    def begin_call(
+        self,
+        name: str,
+        key: str,
+        at: float,
+        *,
+        is_refresh: bool = False,
+        loop: object = None,
+        inside: Fetch | None = None,
+    ) -> Call:
+        call = Call(name, key, self.moment(), at, is_refresh, loop, inside)
         self.calls.append(call)
         return call
 

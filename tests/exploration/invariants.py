@@ -6,14 +6,11 @@ import asyncio
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from coalesce_kit.errors import CoalescerClosedError, FetchCancelledError, WaitTimeoutError
-from coalesce_kit.stats.counters import Counters
+from coalesce_kit.errors import CoalescerClosedError, FetchCancelledError, RecursiveFetchError, WaitTimeoutError
 from tests.exploration.history import NEVER, Answer, History, OriginError
 from tests.model import Model
 
 _SAME_MOMENT = 1e-6
-_THE_SUM = ("cache_hits", "stale_hits", "coalesced_requests", "led_requests", "rejected_requests")
-_TWICE = ("led_requests", "coalesced_requests", "fetches", "fetch_errors", "fetch_cancelled", "wait_timeouts")
 
 
 def answers_are_answers(history: History) -> None:
@@ -108,7 +105,7 @@ def g05_failures_are_shared_once(history: History) -> None:
 def g06_exactly_one_load(history: History) -> None:
     """Nothing is fetched that was fetched before and is fresh."""
     for second in history.fetches:
-        if not second.for_a_call:
+        if not second.for_a_call or second.is_wanted_anew:
             continue
         for first in history.fetches[: second.number - 1]:
             assert not (
@@ -182,6 +179,12 @@ def g15_zombies_are_dropped(history: History) -> None:
             assert not history.fetch(call.answer).was_stopped, f"G15: {call.name} got what a zombie brought"
 
 
+def everybody_is_refused(history: History) -> None:
+    """Where every fetch would wait for itself, everybody who was not cancelled is told so."""
+    for call in history.calls:
+        assert call.was_cancelled or isinstance(call.error, RecursiveFetchError), f"G12: {call.name} got {call.error!r}"
+
+
 def closed_is_closed(history: History) -> None:
     """No call is answered that begins after closing has begun."""
     for call in history.calls:
@@ -201,7 +204,7 @@ def as_the_model_says(history: History) -> None:
 def _events(history: History, model: Model) -> Iterator[tuple[int, Callable[[], object]]]:
     """What happened, as the moment of each event and the way to tell it."""
     for fetch in history.fetches:
-        number, key, is_for_a_call = fetch.number, fetch.key, fetch.for_a_call
+        number, key, is_for_a_call = fetch.number, fetch.key, fetch.for_a_call and not fetch.is_wanted_anew
         tags = frozenset(tag.format(key=key) for tag in history.tags)
         begin = partial(model.fetch_begins, number, key, fetch.began_at, tags=tags, for_a_call=is_for_a_call)
         dropped = fetch.end == "cancelled" or fetch.was_stopped
@@ -218,24 +221,6 @@ def _events(history: History, model: Model) -> Iterator[tuple[int, Callable[[], 
         if call.answer is not None:
             failed = call.error is not None
             yield call.ended, partial(model.call_ends, call.name, call.ended_at, number=call.answer, failed=failed)
-
-
-def g19_numbers_add_up(history: History, function: Counters, coalescer: Counters) -> None:
-    """Every call is in one column of the sum, every fetch in one of its own."""
-    calls = sum(not call.is_refresh for call in history.calls)
-    columns = [getattr(function, name) for name in _THE_SUM]
-    assert sum(columns) == calls, f"G19: {calls} calls, counted as {dict(zip(_THE_SUM, columns, strict=True))}"
-    fetches = [fetch for fetch in history.fetches if not fetch.was_primed]
-    assert function.fetches == len(fetches), f"G19: {function.fetches} fetches were counted of {len(fetches)}"
-    ended = sum(function.fetch_latency.buckets)
-    assert ended == len(fetches), f"G19: {ended} ends were counted of {len(fetches)} fetches"
-    refreshes = sum(call.is_refresh for call in history.calls)
-    assert function.refreshes >= refreshes, f"G19: {function.refreshes} refreshes were counted of {refreshes}"
-    waits, waiters = sum(function.wait_latency.buckets), function.coalesced_requests
-    assert waiters <= waits <= waiters + function.refreshes, f"G19: {waits} ends were counted of {waiters} waits"
-    for name in _TWICE:
-        mine, total = getattr(function, name), getattr(coalescer, name)
-        assert mine == total, f"G19: {name} is {mine} at the function and {total} at the coalescer"
 
 
 OF_A_HISTORY = (

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from coalesce_kit.testing.explorer import ScheduleFailedError, explore
 from tests.exploration.planting import BUGS, Bug
-from tests.exploration.scenarios import CASES
+from tests.exploration.scenarios import scenario_of
 
 MOST_SCHEDULES = 20_000
 
@@ -24,10 +24,9 @@ class Catch:
 
 def catch(bug: Bug) -> Catch | None:
     """Look for a planted bug in its scenario; ``None`` if it is not found."""
-    scenario = CASES[bug.scenario].build()
     with bug.planted():
         try:
-            explore(scenario, most_schedules=MOST_SCHEDULES)
+            explore(scenario_of(bug.scenario), most_schedules=MOST_SCHEDULES)
         except ScheduleFailedError as error:
             return Catch(error.schedules, error.trace, str(error.__cause__).splitlines()[0])
     return None

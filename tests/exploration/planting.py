@@ -16,6 +16,7 @@ from coalesce_kit.backends import flight, in_process
 from coalesce_kit.backends.flight import PendingRequest
 from coalesce_kit.backends.in_process import RequestCoalescer
 from coalesce_kit.cache.memory import MemoryCache
+from coalesce_kit.cache.policy import CachePolicy
 from coalesce_kit.cache.read_through import ReadThrough
 from coalesce_kit.cache.refreshing import Refreshes
 from coalesce_kit.cache.shelf import Shelf
@@ -82,14 +83,11 @@ _LOOP = "__import__('asyncio').get_running_loop()"
 BUGS = (
     Bug(
         "retire before publish",
-        Shelf,
-        "keep",
+        ReadThrough,
+        "keep_value",
         (
-            (
-                "return self.cache.keep(",
-                f"return Kept.KEPT if {_LOOP}.call_soon({_LOOP}.call_soon, self.cache.keep, ",
-            ),
-            ("now, instance)", "now, instance) else None"),
+            ("self._note(key, ", f"{_LOOP}.call_soon({_LOOP}.call_soon, lambda: self._note(key, "),
+            ("instance))", "instance)))"),
         ),
         "kept",
     ),
@@ -281,6 +279,118 @@ BUGS = (
         "get_or_fetch",
         (("self._tables.get(loop)", "next(iter(self._tables.values()), None)"),),
         "two loops, 2 callers",
+    ),
+    Bug(
+        "the edge of a wait is never removed",
+        in_process,
+        "stop_waiting",
+        (("if waiting.waits_for is None", "if True"),),
+        "recursion in a cycle that has ended",
+    ),
+    Bug(
+        "a refused recursion is not counted",
+        RequestCoalescer,
+        "_count_rejected",
+        (("counters.recursions_refused += recursions", "pass"),),
+        "recursion in a cycle, 1 cancel",
+    ),
+    Bug(
+        "a fetch may take twice as long as it may",
+        PendingRequest,
+        "begin",
+        (("self._call_later(terms.fetch_timeout_seconds,", "self._call_later(2 * terms.fetch_timeout_seconds,"),),
+        "a fetch times out",
+    ),
+    Bug(
+        "a fetch that is to finish is abandoned",
+        PendingRequest,
+        "leave",
+        (("if not self.callers and not self._held", "if not self.callers"),),
+        "on_abandon=finish, 2 cancels",
+    ),
+    Bug(
+        "a fetch goes on for no patient reader who joins",
+        PendingRequest,
+        "adapt_to",
+        (("self.hold()", "pass"),),
+        "stale, a refresh and a reader who waits, 2 cancels",
+    ),
+    Bug(
+        "refresh is given what is kept",
+        PendingRequest,
+        "adapt_to",
+        (("self._look = None", "pass"),),
+        "refresh and prime race a load",
+    ),
+    Bug(
+        "a detached flight stays in its table",
+        PendingRequest,
+        "_land",
+        (("self.table.detached.discard(self)", "pass"),),
+        "prime without a cache",
+    ),
+    Bug(
+        "an ended flight leads to its task",
+        PendingRequest,
+        "_land",
+        (("self.task = self.key = self.ticket = ", "self.ticket = "),),
+        "leader and 2 waiters, 1 cancel",
+    ),
+    Bug(
+        "a stale value is never refreshed",
+        ReadThrough,
+        "answer",
+        (("if verdict is Verdict.SERVE_AND_REFRESH", "if False"),),
+        "stale, 2 readers, 1 invalidation",
+    ),
+    Bug(
+        "a fallback is given although nothing has failed",
+        CachePolicy,
+        "judge",
+        (("FALLBACK:\n        return Verdict.FETCH", "FALLBACK:\n        return Verdict.SERVE"),),
+        "stale on error, 2 readers, 1 invalidation",
+    ),
+    Bug(
+        "a stale hit counts as a fresh one",
+        ReadThrough,
+        "_serve",
+        (("self._counters.stale_hits += 1", "self._counters.cache_hits += 1"),),
+        "stale, 2 readers, 1 invalidation",
+    ),
+    Bug(
+        "a failed fetch counts as a cancelled one",
+        flight,
+        "count_end",
+        (("counters.fetch_errors += failed", "counters.fetch_cancelled += failed"),),
+        "kept",
+    ),
+    Bug(
+        "a wait that is timed out counts twice",
+        PendingRequest,
+        "_let_go",
+        (("counters.wait_timeouts += expired", "counters.wait_timeouts += 2 * expired"),),
+        "waiting times out",
+    ),
+    Bug(
+        "an abandoned fetch is not counted",
+        PendingRequest,
+        "_abandon",
+        (("counters.abandoned_fetches += 1", "pass"),),
+        "leader and 1 waiter, 1 cancel, 1 invalidation",
+    ),
+    Bug(
+        "closing cuts at once",
+        in_process,
+        "drain",
+        (("deadline = clock.now() + seconds", "deadline = clock.now()"),),
+        "aclose() races a call",
+    ),
+    Bug(
+        "closing never cuts",
+        RequestCoalescer,
+        "drain",
+        (("await cut(unfinished,", "await cut([],"),),
+        "aclose() races a call",
     ),
     Bug(
         "closing refuses nobody",

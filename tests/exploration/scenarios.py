@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-import coalesce_kit
 from coalesce_kit import CachePolicy
 from coalesce_kit.errors import (
     CoalescerClosedError,
@@ -187,6 +186,32 @@ def prime_races() -> Scenario:
     return scenario
 
 
+def refresh_races_prime() -> Scenario:
+    """``refresh``, two loads and ``prime``: who refreshes is never given what was primed."""
+    odds = Odds(fails=False, ttl=1000)
+
+    def scenario(world: World) -> None:
+        stage = odds.on(world, max_wait_seconds=None)
+        stage.callers("a", "b")
+        stage.refresher("r")
+        stage.primes()
+
+    return scenario
+
+
+def patient_reader() -> Scenario:
+    """A reader waits a while for the fetch that a ``refresh`` has begun, and either of them leaves."""
+    odds = Odds(policy=SWR_AFTER_WAITING, fails=False)
+
+    def scenario(world: World) -> None:
+        stage = odds.on(world, max_wait_seconds=None)
+        stage.prime()
+        world.pass_time(20)
+        stage.may_cancel([stage.refresher("r"), *stage.callers("a")], times=2)
+
+    return scenario
+
+
 def prime_without_cache() -> Scenario:
     """``prime`` where nothing is kept: nobody joins what began before."""
     odds = Odds(fails=False)
@@ -260,7 +285,7 @@ def closing_with_refresh() -> Scenario:
         stage.prime()
         world.pass_time(20)
         stage.callers("a", "b")
-        world.caller("closing", lambda: coalesce_kit.aclose(deadline_seconds=5))
+        world.caller("closing", lambda: stage.close_all(deadline_seconds=5))
 
     return scenario
 
@@ -274,8 +299,24 @@ def cycle() -> Scenario:
     def scenario(world: World) -> None:
         stage = odds.on(world, max_wait_seconds=None)
         stage.history.allowed = (RecursiveFetchError,)
+        stage.checks.append(invariants.everybody_is_refused)
         first, second = stage.callers("a", key="x"), stage.callers("b", key="y")
         stage.may_cancel([*first, *second])
+
+    return scenario
+
+
+def former_cycle() -> Scenario:
+    """x asks z and goes on without it after a while; z asks x then, which waits for it no longer."""
+    odds = Odds(fails=False)
+    odds.asks("x", "z", patience=5)
+    odds.asks("z", "x", later=True)
+
+    def scenario(world: World) -> None:
+        stage = odds.on(world, max_wait_seconds=None)
+        stage.history.allowed = (RecursiveFetchError,)
+        stage.callers("a", key="x")
+        stage.callers("b", key="z")
 
     return scenario
 
@@ -322,6 +363,7 @@ def fetch_times_out() -> Scenario:
         stage.history.allowed = (FetchTimeoutError,)
         stage.callers("a", "b")
         stage.invalidates()
+        stage.waits(10)
 
     return scenario
 
@@ -375,7 +417,7 @@ class Case:
         always: exhausted by ``make test-all``, too, whatever its budget: the scope that is promised.
     """
 
-    build: Callable[[], Scenario]
+    build: Callable[[], Callable[[World], None]]
     large: bool = False
     samples: int = 0
     always: bool = False
@@ -401,18 +443,21 @@ CASES: dict[str, Case] = {
     "stale, 2 readers, 1 invalidation": Case(stale),
     "stale, 3 readers, 1 invalidation, 2 cancels": Case(lambda: stale(3, cancels=2), large=True),
     "stale, 2 readers who wait, 1 invalidation": Case(lambda: stale(policy=SWR_AFTER_WAITING)),
+    "stale, a refresh and a reader who waits, 2 cancels": Case(patient_reader),
     "stale, then expired, 3 readers": Case(expiring, large=True),
     "stale on error, 2 readers, 1 invalidation": Case(falling_back),
     "remembered failure": Case(remembered_failure),
     "refresh and invalidate race a load": Case(refresh_races, large=True),
     "refresh, 2 callers, 2 cancels": Case(refresh_is_cancelled, large=True),
     "prime races a load": Case(prime_races, large=True),
+    "refresh and prime race a load": Case(refresh_races_prime, large=True),
     "prime without a cache": Case(prime_without_cache),
     "a tag of two keys": Case(tags, large=True),
     "two tags of a key": Case(two_tags, large=True),
     "aclose() races a call": Case(closing),
     "aclose() races a refresh": Case(closing_with_refresh),
     "recursion in a cycle, 1 cancel": Case(cycle),
+    "recursion in a cycle that has ended": Case(former_cycle),
     "recursion without a cycle, 1 cancel": Case(diamond, large=True),
     "waiting times out": Case(waiting_times_out, large=True),
     "waiting times out, 1 cancel": Case(lambda: waiting_times_out(2, cancels=1), large=True),
@@ -428,3 +473,10 @@ CASES: dict[str, Case] = {
     "two loops, 3 callers": Case(lambda: two_loops(invalidations=0), large=True),
     "two loops, 3 callers, 1 cancel, 1 invalidation": Case(lambda: two_loops(1), large=True, samples=20_000),
 }
+
+
+def scenario_of(name: str) -> Scenario:
+    """Return a scenario of the table, which says in a failure how it is made."""
+    scenario = CASES[name].build()
+    scenario.__name__ = f"scenario_of({name!r})"
+    return scenario

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine, Iterable
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 import coalesce_kit
@@ -16,14 +18,21 @@ from coalesce_kit.defaults import reset_for_tests
 from coalesce_kit.testing.events import Caller
 from coalesce_kit.testing.step_loop import StepLoop
 from coalesce_kit.testing.world import World
-from tests.exploration import invariants
-from tests.exploration.history import Answer, Call, Fetch, History, Invalidation, OriginError
+from tests.exploration import endings, invariants
+from tests.exploration.counting import g19_numbers_add_up
+from tests.exploration.history import Answer, Call, Closing, Fetch, History, Invalidation, OriginError
 from tests.model import Rules
 
 calling: ContextVar[Call | None] = ContextVar("calling", default=None)
 """The call in whose context something runs."""
 
 _INSIDE = "inside"
+
+
+def _what_hangs_on(fetch: Fetch) -> bool:
+    """Whether a flight that has ended, and that a context may hold for long, still leads to anything."""
+    flight = fetch.flight
+    return flight is not None and any((flight.task, flight.key, flight.ticket, flight.waits_for, flight.callers))
 
 
 def _refreshes() -> bool:
@@ -67,9 +76,10 @@ class Odds:
         self._steps = steps
         self._swallows = swallows
         self._stage: Stage | None = None
-        self._asks: dict[str, str] = {}
+        self._asks: dict[str, Asks] = {}
         self._policy = options.get("policy") or CachePolicy(ttl=options.get("ttl", 0))
         self._finishes = options.get("on_abandon") == "finish"
+        self._fetch_timeout = options.get("fetch_timeout_seconds")
         self._tags = options.get("tags", ())
 
         @coalesced(**options)
@@ -96,16 +106,26 @@ class Odds:
             usable_seconds=self._policy.ttl + max(self._policy.stale_while_revalidate, self._policy.stale_if_error),
             error_seconds=max(self._policy.error_ttl.values(), default=0.0),
             may_be_unwanted=bool(self._policy.stale_while_revalidate) or self._finishes,
+            finishes=self._finishes,
+            fetch_timeout=self._fetch_timeout,
         )
         self._stage = Stage(world, self.function, history)
         return self._stage
 
-    def asks(self, key: str, other: str) -> None:
-        """Have every fetch of ``key`` ask for ``other`` before it ends."""
-        self._asks[key] = other
+    def asks(self, key: str, other: str, *, patience: float | None = None, later: bool = False) -> None:
+        """Have every fetch of ``key`` ask for ``other`` before it ends.
+
+        Args:
+            key: whose fetches.
+            other: what they ask for.
+            patience: after so many seconds they go on without it.
+            later: they suspend before they ask.
+        """
+        self._asks[key] = Asks(other, patience, later)
 
     async def _origin(self, stage: Stage, key: str) -> Answer:
         fetch = stage.history.begin_fetch(key, calling.get(), stage.now, is_refresh=_refreshes())
+        fetch.flight = current_flight.get()
         error = None
         try:
             await self._work(stage, fetch)
@@ -118,8 +138,12 @@ class Odds:
 
     async def _work(self, stage: Stage, fetch: Fetch) -> None:
         name = f"fetch {fetch.number}"
-        if fetch.key in self._asks:
-            await stage.call(f"{name} inside", self._asks[fetch.key])
+        if (asks := self._asks.get(fetch.key)) is not None:
+            if asks.later:
+                await stage.world.outcome(name, {"goes on": None})
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(asks.patience):
+                    await stage.call(f"{name} inside", asks.key, inside=fetch)
         outcomes: dict[str, Any] = {"returns": None}
         if self._fails:
             outcomes["fails"] = OriginError(fetch.number)
@@ -137,6 +161,15 @@ class Odds:
             await stage.world.outcome(name, {"returns late": None})
 
 
+@dataclass(frozen=True)
+class Asks:
+    """What a fetch asks for: see ``Odds.asks``."""
+
+    key: str
+    patience: float | None
+    later: bool
+
+
 class Stage:
     """One run: the world, the function, and the history."""
 
@@ -145,7 +178,7 @@ class Stage:
         self.function = function
         self.history = history
         self.coalescer = get_request_coalescer()
-        self.checks: list[Callable[[History], object]] = list(invariants.OF_A_HISTORY)
+        self.checks: list[Callable[[History], object]] = [*invariants.OF_A_HISTORY, *endings.OF_A_HISTORY]
         history.max_flight_seconds = self.coalescer.max_flight_seconds
         history.max_wait_seconds = self.coalescer.max_wait_seconds
         world.at_rest(self.check)
@@ -162,12 +195,12 @@ class Stage:
         """Callers of one key, who start in this order."""
         callers: list[Caller] = []
         for name in names:
-            after = self.world.caller(name, lambda name=name: self.call(name, key), after=after, loop=loop)
+            after = self.world.caller(name, lambda name=name: self.try_call(name, key), after=after, loop=loop)
             callers.append(after)
         return callers
 
     def refresher(self, name: str, key: str = "nba") -> Caller:
-        return self.world.caller(name, lambda: self.call(name, key, is_refresh=True))
+        return self.world.caller(name, lambda: self.try_call(name, key, is_refresh=True))
 
     def may_cancel(self, callers: Iterable[Caller], times: int = 1) -> None:
         self.world.may_cancel(*callers, times=times)
@@ -207,9 +240,14 @@ class Stage:
         self.function.prime(Answer(key, fetch.number), key)
         self.history.end_fetch(fetch, None, self.now)
 
-    async def call(self, name: str, key: str, *, is_refresh: bool = False) -> Answer:
+    async def try_call(self, name: str, key: str, *, is_refresh: bool = False) -> None:
+        """Call, and leave it to the history what became of it."""
+        with contextlib.suppress(Exception):
+            await self.call(name, key, is_refresh=is_refresh)
+
+    async def call(self, name: str, key: str, *, is_refresh: bool = False, inside: Fetch | None = None) -> Answer:
         loop = asyncio.get_running_loop()
-        call = self.history.begin_call(name, key, self.now, is_refresh=is_refresh, loop=loop)
+        call = self.history.begin_call(name, key, self.now, is_refresh=is_refresh, loop=loop, inside=inside)
         before = calling.set(call)
         result, error = None, None
         try:
@@ -226,7 +264,16 @@ class Stage:
 
     async def close(self, *, deadline_seconds: float) -> None:
         self.history.closed = self.history.moment()
-        await self.coalescer.aclose(deadline_seconds=deadline_seconds)
+        await self._end(self.coalescer.aclose, deadline_seconds)
+
+    async def close_all(self, *, deadline_seconds: float) -> None:
+        """End all that is open; calls are accepted as before."""
+        await self._end(coalesce_kit.aclose, deadline_seconds)
+
+    async def _end(self, aclose: Callable[..., Coroutine[Any, Any, object]], seconds: float) -> None:
+        began, began_at = self.history.moment(), self.now
+        await aclose(deadline_seconds=seconds)
+        self.history.closing = Closing(began, began_at, seconds, self.history.moment(), self.now)
 
     def _ask(self, key: str, *, is_refresh: bool) -> Coroutine[Any, Any, Answer]:
         return self.function.refresh(key) if is_refresh else self.function(key)
@@ -237,7 +284,7 @@ class Stage:
         for holds in self.checks:
             holds(self.history)
         counters = getattr(self.function, WORKINGS).counters
-        invariants.g19_numbers_add_up(self.history, counters, self.coalescer._totals)
+        g19_numbers_add_up(self.history, counters, self.coalescer._totals)
         self.check_nothing_is_left()
 
     def check_nothing_is_left(self) -> None:
@@ -247,6 +294,8 @@ class Stage:
         left = {
             "flights": len(self.coalescer.flights()),
             "slots": sum(len(table.pending) for table in self.coalescer._open_tables()),
+            "detached flights": sum(len(table.detached) for table in self.coalescer._open_tables()),
+            "what hangs on ended flights": sum(map(_what_hangs_on, self.history.fetches)),
             "flights counted": workings.counters.in_flight,
             "waiters": gauges.waiters,
             "keys with tickets": len(workings._tickets),

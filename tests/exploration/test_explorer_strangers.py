@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import random
 
 import pytest
@@ -68,7 +69,8 @@ def test_a_group_of_other_errors_is_an_answer():
 
     def scenario(world):
         async def ask():
-            raise ExceptionGroup("errors", [LookupError()])
+            if await world.outcome("it", {"goes well": False, "goes wrong": True}):
+                raise ExceptionGroup("errors", [LookupError()])
 
         world.caller("a", ask)
 
@@ -106,21 +108,49 @@ def test_who_looks_whether_somebody_has_started_is_shown_both(has_come):
 
 
 def test_other_errors_of_a_caller_are_answers():
-    """What a caller may be given is judged by a check."""
+    """Whether a caller may get one is for a check to say."""
+
+    def scenario(world):
+        world.caller("a", lambda: world.outcome("it", {"goes well": 1, "goes wrong": LookupError()}))
+
+    assert explore(scenario).exhausted
+
+
+def test_a_caller_who_never_gets_anything_but_an_error_is_no_proof():
+    """A slip of the pen in a caller would otherwise pass for an answer, and the checks would have nothing to check."""
 
     def scenario(world):
         async def ask():
-            raise LookupError
+            await world.outcome("it", {"comes": 1, "goes": 2})
+            return [].lenght
 
-        world.caller("a", ask)
+        world.may_cancel(world.caller("a", ask), world.caller("b", nothing))
 
-    assert explore(scenario).exhausted
+    with pytest.raises(
+        ScheduleFailedError, match="caller 'a' has returned on none of .* AttributeError: .*'lenght'"
+    ) as f:
+        explore(scenario)
+    assert isinstance(f.value.__cause__, AttributeError)
+    replay_as_shown(f, scenario)
+
+
+def test_what_is_logged_on_every_schedule_is_not_logged(caplog):
+    """A warning that is given once for each function would be given thousands of times; a replay gives it."""
+
+    def scenario(world):
+        logging.getLogger("coalesce_kit.backends").warning("slow")
+        world.caller("a", nothing)
+
+    explore(scenario)
+    assert caplog.messages == []
+    replay(scenario, "a starts")
+    assert caplog.messages == ["slow"]
 
 
 def test_a_caller_is_a_function_that_returns_a_coroutine():
     """A coroutine is good for one run only, and what returns none would do nothing."""
     running = nothing()
-    with pytest.raises(ScheduleFailedError, match="'a' has to be given a function that returns a coroutine, not <cor"):
+    with pytest.raises(TypeError, match="'a' has to be given a function that returns a coroutine, not <cor"):
         explore(lambda world: world.caller("a", running))
     running.close()
     with pytest.raises(ScheduleFailedError, match="a function that returns a coroutine; it returned 3"):
@@ -143,7 +173,7 @@ async def an_async_scenario(world):
 )
 def test_what_would_never_run_is_refused(scenario):
     """A scenario, a check and an event are called, not awaited."""
-    with pytest.raises(ScheduleFailedError, match="is async: it would never run"):
+    with pytest.raises(TypeError, match="is async: it would never run"):
         explore(scenario)
 
 
@@ -252,11 +282,22 @@ def test_a_thread_is_refused():
         explore(scenario)
 
 
-@pytest.mark.parametrize("name", ['say "boo"', "time passes"])
-def test_a_name_that_would_be_misread(name):
+@pytest.mark.parametrize(("name", "wrong"), [('say "boo"', "no comma and no quote"), ("time passes", "is taken")])
+def test_a_name_that_would_be_misread(name, wrong):
     """A quote would end the trace that is shown, and time has an event of its own."""
-    with pytest.raises(ScheduleFailedError, match="needs a name of its own"):
+    with pytest.raises(ValueError, match=wrong):
         explore(lambda world: world.event(name, print))
+
+
+def test_two_callers_of_one_name_are_refused():
+    """A trace could not tell them apart."""
+
+    def scenario(world):
+        world.caller("a", nothing)
+        world.caller("a", nothing)
+
+    with pytest.raises(ValueError, match="'a starts' is taken"):
+        explore(scenario)
 
 
 def test_options_that_ask_for_nothing_are_refused():
@@ -281,5 +322,5 @@ def test_a_check_may_say_no(when):
 
 def test_nothing_is_not_explored():
     """A scenario that forgets its callers would be exhausted after one schedule."""
-    with pytest.raises(ScheduleFailedError, match="without a caller or an event"):
+    with pytest.raises(ValueError, match="without a caller or an event"):
         explore(lambda world: world.at_rest(lambda: None))

@@ -9,7 +9,7 @@ import pytest
 
 from coalesce_kit import CachePolicy, MemoryCache, coalesced
 from coalesce_kit.testing.explorer import replay
-from tests.exploration.scenarios import CASES
+from tests.exploration.scenarios import scenario_of
 
 
 def test_a_cancellation_catches_up_with_a_recursion():
@@ -19,7 +19,28 @@ def test_a_cancellation_catches_up_with_a_recursion():
     found the slot free and began another one in it, which was a turn ahead of its own cancellation, and so on: the two
     functions went on calling each other for ever, for a caller who had gone.
     """
-    replay(CASES["recursion in a cycle, 1 cancel"].build(), "b starts, 1, cancel b")
+    replay(scenario_of("recursion in a cycle, 1 cancel"), "b starts, 1, cancel b")
+
+
+def test_who_refreshes_is_not_given_what_was_primed():
+    """A ``refresh`` that joins a fetch before its origin is called has it called, whatever is kept by then.
+
+    The fetch looks once more, before it begins, whether somebody has published meanwhile. What it found was the answer
+    for whoever had joined, and so ``refresh`` returned a value that was older than itself. The model said so.
+    """
+    replay(scenario_of("refresh and prime race a load"), "a starts, b starts, r starts, 2, prime")
+
+
+def test_a_fetch_goes_on_that_a_patient_reader_has_joined():
+    """Who waits a while for a new value and leaves with the old one leaves the fetch running, whoever began it.
+
+    It was so where the reader himself had led the fetch. One that a ``refresh`` had begun was cancelled with its last
+    caller. The state machine found it: refresh, call, cancel both.
+    """
+    replay(
+        scenario_of("stale, a refresh and a reader who waits, 2 cancels"),
+        "r starts, 1, a starts, 2, cancel r, 1, cancel a",
+    )
 
 
 @pytest.mark.usefixtures("virtual_time")

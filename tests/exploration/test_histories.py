@@ -94,6 +94,18 @@ def test_an_old_value_is_given_instead_of_a_failure():
         model.call_ends("a", 13, number=2, failed=True)
 
 
+def test_a_fallback_is_given_after_a_failure_only():
+    """Who finds a value that is only a fallback is given it if a fetch fails while he waits, and not before."""
+    model = kept_at_zero(ttl=10, stale_if_error=10)
+    model.call_begins("a", "nba", 12)
+    model.call_begins("b", "nba", 12)
+    with pytest.raises(WrongError, match="although no fetch has failed since"):
+        model.call_ends("a", 12, number=1, failed=False)
+    model.fetch_begins(2, "nba", 12, tags=NONE, for_a_call=True)
+    model.fetch_ends(2, 13, failed=True)
+    model.call_ends("b", 13, number=1, failed=False)
+
+
 def test_what_was_dropped_is_given_to_nobody():
     """What a fetch brings that was told to stop is nobody's answer."""
     model = Model(Rules())
