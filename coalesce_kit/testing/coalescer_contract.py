@@ -9,7 +9,9 @@
             return MyCoalescer()
 
 The tests are coroutines: pytest runs them with pytest-asyncio (in its strict mode with ``pytestmark =
-pytest.mark.asyncio``) or anyio. No test waits for longer than a few hundredths of a second.
+pytest.mark.asyncio``) or anyio. For a coalescer that keeps its promises none waits for longer than a few hundredths of
+a second. For one that does not, each test in which somebody waits for what will not come fails after five seconds, so
+that all of them may take minutes: begin with ``pytest -x``.
 """
 
 from __future__ import annotations

@@ -23,10 +23,14 @@ class TermsContract(CoalescerStage):
         async with self.made() as coalescer:
             terms = FlightTerms(max_wait_seconds=SHORT_SECONDS)
             crowd = await begin(*(coalescer.get_or_fetch("key", fetch, terms=terms) for _ in range(2)))
-            await asyncio.wait(crowd[1:])
-            assert isinstance(crowd[1].exception(), WaitTimeoutError)
+            fetch.assert_shared()
+            (got,) = await ends(crowd[1:])
+            assert isinstance(got, WaitTimeoutError), (
+                f"who joined a fetch waits for terms.max_wait_seconds, and then gets WaitTimeoutError, not {got!r}"
+            )
             fetch.answer("answer")
-            assert await crowd[0] == "answer"
+            got = (await ends(crowd))[0]
+            assert got == "answer", f"who began the fetch is not bound by max_wait_seconds, but got {got!r}"
 
     async def test_a_fetch_is_bounded(self) -> None:
         """After ``fetch_timeout_seconds`` all get ``FetchTimeoutError``; what it brings later is dropped."""
@@ -34,11 +38,16 @@ class TermsContract(CoalescerStage):
         terms = FlightTerms(fetch_timeout_seconds=SHORT_SECONDS)
         async with self.made() as coalescer:
             crowd = await begin(*(coalescer.get_or_fetch("key", fetch, terms=terms) for _ in range(2)))
-            assert [type(error) for error in await ends(crowd)] == [FetchTimeoutError] * 2
+            fetch.assert_shared()
+            assert [type(error) for error in await ends(crowd)] == [FetchTimeoutError] * 2, (
+                "a fetch may run for terms.fetch_timeout_seconds; then all who wait for it get FetchTimeoutError"
+            )
             (late,) = await begin(coalescer.get_or_fetch("key", soon("anew"), terms=terms))
             fetch.answer("too late")
-            assert await ends([late]) == ["anew"]
-            assert (fetch.runs, fetch.cancelled) == (1, 1)
+            assert await ends([late]) == ["anew"], "what a fetch returns after its time is given to nobody"
+            assert (fetch.runs, fetch.cancelled) == (1, 1), (
+                f"after its time a fetch is cancelled: {fetch.runs} begun, {fetch.cancelled} cancelled"
+            )
 
     async def test_a_fetch_may_go_on_for_nobody(self) -> None:
         """With ``on_abandon="finish"`` it is not cancelled with its last caller, and who comes later joins it."""
@@ -50,7 +59,10 @@ class TermsContract(CoalescerStage):
             await ends([early])
             await turns()
             late = await begin(coalescer.get_or_fetch("key", fetch, terms=terms))
-            assert (fetch.runs, fetch.cancelled) == (1, 0)
+            assert (fetch.runs, fetch.cancelled) == (1, 0), (
+                'with terms.on_abandon="finish" a fetch goes on when its last caller has left, and is joined: '
+                f"{fetch.runs} begun, {fetch.cancelled} cancelled"
+            )
             fetch.answer("answer")
             assert await ends(late) == ["answer"]
 
@@ -69,9 +81,12 @@ class TermsContract(CoalescerStage):
                 return await held()
 
             crowd = await begin(*(coalescer.get_or_fetch("key", fetch, reserve=reserve) for _ in range(3)))
+            held.assert_shared()
             held.answer("answer")
             assert await ends(crowd) == ["answer"] * 3
-            assert order == ["reserve", "fetch", "next step"]
+            assert order == ["reserve", "fetch", "next step"], (
+                "reserve() is called once for a fetch, right before it, with no step of the event loop in between"
+            )
 
     async def test_a_fetch_whose_ticket_is_no_longer_good_is_not_joined(self) -> None:
         """Who asks after that makes another fetch; who waited keeps the first one's answer."""
@@ -83,13 +98,16 @@ class TermsContract(CoalescerStage):
                 return tickets[-1]
 
             early = await begin(*(coalescer.get_or_fetch("key", fetch, reserve=reserve) for _ in range(2)))
-            assert len(tickets) == 1, "the fetch that began takes one ticket"
+            fetch.assert_shared()
+            assert len(tickets) == 1, (
+                f"the fetch that began calls reserve() once, but it was called {len(tickets)} times"
+            )
             tickets[0].good = False
             late = await begin(*(coalescer.get_or_fetch("key", fetch, reserve=reserve) for _ in range(2)))
             fetch.answer("old")
-            assert await ends(early) == ["old", "old"]
+            assert await ends(early) == ["old", "old"], "who waited when the ticket went bad keeps that fetch's answer"
             fetch.answer("new")
-            assert await ends(late) == ["new", "new"]
+            assert await ends(late) == ["new", "new"], "who asked when the ticket was no longer good gets a new answer"
             assert fetch.runs == 2
 
     async def test_what_is_found_at_the_last_moment_is_the_answer(self) -> None:
@@ -97,8 +115,9 @@ class TermsContract(CoalescerStage):
         fetch = HeldFetch()
         async with self.made() as coalescer:
             terms = FlightTerms(look=lambda key: f"found under {key!r}")
-            assert await coalescer.get_or_fetch("key", fetch, terms=terms) == "found under 'key'"
-            assert fetch.runs == 0
+            (got,) = await begin(coalescer.get_or_fetch("key", fetch, terms=terms))
+            assert fetch.runs == 0, "terms.look(key) found an answer, and the fetch was begun all the same"
+            assert await ends([got]) == ["found under 'key'"], "what terms.look(key) returns is the answer"
 
     async def test_every_call_is_counted_once(self) -> None:
         """The function's numbers have each call as one who led or one who joined, and each fetch."""
@@ -106,9 +125,13 @@ class TermsContract(CoalescerStage):
         async with self.made() as coalescer:
             terms = FlightTerms(counters=counters)
             crowd = await begin(*(coalescer.get_or_fetch("key", fetch, terms=terms) for _ in range(5)))
+            fetch.assert_shared()
             crowd[0].cancel()
             crowd[1].cancel()
             await turns()
             fetch.answer("answer")
             await ends(crowd)
-            assert (counters.led_requests, counters.coalesced_requests, counters.fetches) == (1, 4, 1)
+            counted = (counters.led_requests, counters.coalesced_requests, counters.fetches)
+            assert counted == (1, 4, 1), (
+                "led_requests, coalesced_requests and fetches of terms.counters, after five calls that shared one fetch"
+            )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
 from ..clock import clock
 from ..store_port import (
@@ -20,7 +21,10 @@ from ..store_port import (
     Wait,
     Won,
 )
-from .store_stage import LONG_SECONDS, StoreStage, about, new_token
+from .store_answers import PATIENCE_SECONDS, about, expect, next_of
+from .store_stage import LONG_SECONDS, StoreStage, new_token
+
+NOBODY: Final = "signals that wake, heard by a process that waits for nothing that has ended"
 
 
 class HearingContract(StoreStage):
@@ -37,10 +41,14 @@ class HearingContract(StoreStage):
                 await self.wait_for(other, key, token)
                 await self.publish(store, key, token, b"\x00result\r\n", kind=kind)
                 woken = await heard.first(Finished, about(key))
-                assert (woken.key, woken.token, woken.kind) == (key, token, kind)
-                assert (woken.body, woken.fetch_seconds) == (b"\x00result\r\n", 0.25)
+                assert (woken.key, woken.token, woken.kind) == (key, token, kind), (
+                    "the wake-up names what was published"
+                )
+                assert (woken.body, woken.fetch_seconds) == (b"\x00result\r\n", 0.25), "the wake-up brings the result"
                 expected = LONG_SECONDS if kind == "keep" else 0
-                assert (woken.fresh_seconds, woken.usable_seconds) == (expected, expected)
+                assert (woken.fresh_seconds, woken.usable_seconds) == (expected, expected), (
+                    f"seconds for which a result published as {kind!r} is fresh and usable, as the wake-up has it"
+                )
 
     async def test_who_waits_alone_is_woken_by_itself(self) -> None:
         """A process that waits for its own other lease hears of its end."""
@@ -49,7 +57,7 @@ class HearingContract(StoreStage):
             token = await self.win(store, key)
             await self.wait_for(store, key, token)
             await self.publish(store, key, token)
-            assert (await heard.first(Finished)).token == token
+            assert (await heard.first(Finished)).token == token, "who waits is woken by the lease that it waits for"
 
     async def test_a_large_result_is_asked_for(self) -> None:
         """A wake-up carries what is small; what is larger is collected by who waited."""
@@ -59,9 +67,10 @@ class HearingContract(StoreStage):
                 token = await self.win(store, key)
                 await self.wait_for(other, key, token)
                 await self.publish(store, key, token, body)
-                assert (await heard.first(Finished, about(key))).body == (body if is_inline else None)
-                answer = await self.ask(other, key, after=token)
-                assert isinstance(answer, Hit)
+                assert (await heard.first(Finished, about(key))).body == (body if is_inline else None), (
+                    f"a wake-up carries a body of up to {INLINE_BYTES} bytes (INLINE_BYTES), and None for a larger one"
+                )
+                answer = expect(Hit, await self.ask(other, key, after=token), "who was woken collects the result")
                 assert answer.kept.body == body
 
     async def test_all_who_wait_are_woken(self) -> None:
@@ -88,7 +97,7 @@ class HearingContract(StoreStage):
             token = await self.win(store, key)
             await self.wait_for(other, key, token)
             await store.abandon(key, token=token)
-            assert await heard.first(Voided) == Voided(key, token)
+            assert await heard.first(Voided) == Voided(key, token), "the wake-up names the lease that was abandoned"
 
     async def test_an_invalidated_lease_wakes(self) -> None:
         """Who waits for a lease whose record is invalidated is told so, by the lease's token."""
@@ -97,7 +106,7 @@ class HearingContract(StoreStage):
             token = await self.win(store, key)
             await self.wait_for(other, key, token)
             await third.invalidate([key])
-            assert await heard.first(Voided) == Voided(key, token)
+            assert await heard.first(Voided) == Voided(key, token), "the wake-up names the lease that was invalidated"
 
     async def test_only_who_waits_is_woken(self) -> None:
         """Who did not ask to be woken, or waits for another key, or was answered, hears nothing of it."""
@@ -111,7 +120,7 @@ class HearingContract(StoreStage):
             await self.publish(store, key, token)
             await store.invalidate([last])
             signals = await heard.until(Dropped, lambda signal: signal.key == last)
-            assert [signal for signal in signals if isinstance(signal, Finished | Voided)] == []
+            assert _wake_ups(signals) == [], NOBODY
 
     async def test_waiting_without_a_subscription_is_possible(self) -> None:
         """Who has opened no signals is told to wait all the same, and may ask again."""
@@ -120,7 +129,11 @@ class HearingContract(StoreStage):
             token = await self.win(store, key)
             await self.wait_for(other, key, token)
             await self.publish(store, key, token)
-            assert isinstance(await self.ask(other, key, after=token), Hit)
+            expect(
+                Hit,
+                await self.ask(other, key, after=token),
+                "without signals who waits asks again, and gets the result",
+            )
 
     async def test_a_refused_publish_wakes_nobody(self) -> None:
         """Who waits for the successor is not woken by the one who was succeeded."""
@@ -130,11 +143,11 @@ class HearingContract(StoreStage):
             await self.pass_short_time()
             heir = await self.win(store, key)
             await self.wait_for(other, key, heir)
-            assert await self.publish(store, key, late) is Published.REFUSED
+            assert await self.publish(store, key, late) is Published.REFUSED, "who was succeeded publishes nothing"
             await store.abandon(key, token=late)
             await store.invalidate([last])
             signals = await heard.until(Dropped, lambda signal: signal.key == last)
-            assert [signal for signal in signals if isinstance(signal, Finished | Voided)] == []
+            assert _wake_ups(signals) == [], NOBODY
             await self.publish(store, key, heir)
             assert (await heard.first(Finished)).token == heir
 
@@ -144,12 +157,14 @@ class HearingContract(StoreStage):
             key, last = self.key(), self.key("last")
             version = await self.keep(store, key)
             heir = new_token()
-            assert isinstance(await self.ask(store, key, token=heir, refresh_of=version), Won)
-            assert isinstance(await self.ask(other, key, refresh_of=version), Wait)
-            assert await self.publish(store, key, version) is Published.KEPT
+            expect(Won, await self.ask(store, key, token=heir, refresh_of=version), "nobody else refreshes")
+            expect(Wait, await self.ask(other, key, refresh_of=version), "another refreshes")
+            assert await self.publish(store, key, version) is Published.KEPT, (
+                "a publish sent again is answered as before"
+            )
             await store.invalidate([last])
             signals = await heard.until(Dropped, lambda signal: signal.key == last)
-            assert [signal for signal in signals if isinstance(signal, Finished | Voided)] == []
+            assert _wake_ups(signals) == [], NOBODY
 
     # ---- announcements ----
 
@@ -172,7 +187,7 @@ class HearingContract(StoreStage):
             await self.publish(store, quiet, await self.win(store, quiet))
             token = await self.win(store, loud)
             await self.publish(store, loud, token, announce=True)
-            assert await heard.first(Dropped) == Dropped(loud, token)
+            assert await heard.first(Dropped) == Dropped(loud, token), "a publish without announce=True was announced"
 
     async def test_a_moved_tag_is_announced_to_all(self) -> None:
         """Replacing a tag is heard by all, with its new version; creating one is not."""
@@ -181,7 +196,10 @@ class HearingContract(StoreStage):
             await store.tag_versions([quiet, loud])
             (version,) = await store.tag_versions([loud], replace=True)
             for listener in (own, heard):
-                assert await listener.first(TagMoved) == TagMoved(loud, version)
+                moved = await listener.first(TagMoved)
+                assert moved == TagMoved(loud, version), (
+                    "replacing a tag is announced with its version, creating is not"
+                )
 
     # ---- the subscription ----
 
@@ -191,10 +209,11 @@ class HearingContract(StoreStage):
             started = clock.now()
             stream = store.signals()
             try:
-                assert await anext(stream) == Connected()
-                second = await anext(stream)
-                assert isinstance(second, HeardUpTo)
-                assert started <= second.moment <= clock.now()
+                expect(Connected, await next_of(stream), "the first signal says that the subscription stands")
+                second = expect(HeardUpTo, await next_of(stream), "the second says that all was heard up to a moment")
+                assert started <= second.moment <= clock.now(), (
+                    "the moment up to which all was heard is one of coalesce_kit.clock, between the opening and now"
+                )
             finally:
                 await stream.aclose()
 
@@ -205,7 +224,7 @@ class HearingContract(StoreStage):
             self.listening(store, heartbeat_seconds=self.short_seconds) as heard,
         ):
             moments = [(await heard.first(HeardUpTo)).moment for _ in range(4)]
-            assert moments == sorted(set(moments))
+            assert moments == sorted(set(moments)), "moments up to which all was heard only grow"
 
     async def test_nothing_announced_before_the_horizon_is_heard_after_it(self) -> None:
         """Whoever is told that everything up to a moment was heard has heard everything up to that moment."""
@@ -228,36 +247,40 @@ class HearingContract(StoreStage):
                     assert isinstance(signal, Dropped), f"nothing but announcements was to come, not {signal}"
                     moment = announced.pop(signal.key, horizon)
                     assert moment >= horizon, "an announcement came after the horizon had passed it"
-            assert announced == {}
+            assert announced == {}, "invalidations of which nothing was heard before HeardUpTo passed them"
 
     async def test_iterators_share_a_subscription(self) -> None:
         """Several iterators of one loop each yield everything; one that comes later is told that it stands."""
         async with self.stores() as (store,), self.listening(store) as first, self.listening(store) as second:
             key = self.key()
             await store.invalidate([key])
-            assert await first.first(Dropped) == await second.first(Dropped) == Dropped(key)
+            for heard in (first, second):
+                assert await heard.first(Dropped) == Dropped(key), "each iterator of a loop yields every announcement"
 
     async def test_a_closed_iterator_ends(self) -> None:
         """Closing an iterator ends it, also for who waits in it, and leaves the others alone."""
         async with self.stores() as (store,), self.listening(store) as other:
             stream = store.signals()
-            assert await anext(stream) == Connected()
+            expect(Connected, await next_of(stream), "the first signal says that the subscription stands")
             waiting = asyncio.ensure_future(_drain(stream))
             await asyncio.sleep(0)
             await stream.aclose()
             await stream.aclose()
-            assert [signal for signal in await waiting if not isinstance(signal, HeardUpTo)] == []
-            assert await anext(stream, None) is None
+            ended, _ = await asyncio.wait([waiting], timeout=PATIENCE_SECONDS)
+            waiting.cancel()
+            assert ended, "an iterator was closed, and who waits in it waits on"
+            assert [signal for signal in waiting.result() if not isinstance(signal, HeardUpTo)] == []
+            assert await next_of(stream) is None, "an iterator that was closed has ended"
             await store.invalidate([key := self.key()])
-            assert await other.first(Dropped) == Dropped(key)
+            assert await other.first(Dropped) == Dropped(key), "closing an iterator has closed another one"
 
     async def test_a_closed_store_ends_its_iterators_and_can_be_opened_again(self) -> None:
         """Closing ends what is open on this loop; whoever uses the store later opens it anew."""
         async with self.stores() as (store,):
             stream = store.signals()
-            assert await anext(stream) == Connected()
+            expect(Connected, await next_of(stream), "the first signal says that the subscription stands")
             await store.aclose()
-            assert await anext(stream, None) is None
+            assert await next_of(stream) is None, "the iterators of a store that was closed have ended"
             await store.aclose()
             key = self.key()
             await self.keep(store, key)
@@ -265,24 +288,9 @@ class HearingContract(StoreStage):
                 await store.invalidate([key])
                 assert await heard.first(Dropped) == Dropped(key)
 
-    # ---- cancellation ----
 
-    async def test_a_cancelled_caller_costs_nobody_anything(self) -> None:
-        """Whoever is cancelled while asking, all others are answered, each with its own answer."""
-        async with self.stores() as (store,):
-            keys = [self.key(str(number)) for number in range(20)]
-            for key in keys:
-                await self.keep(store, key, key.encode())
-            for _ in range(5):
-                tasks = [asyncio.ensure_future(store.read(key)) for key in keys]
-                await asyncio.sleep(0)
-                for task in tasks[::2]:
-                    task.cancel()
-                answers = await asyncio.gather(*tasks, return_exceptions=True)
-                for key, answer in list(zip(keys, answers, strict=True))[1::2]:
-                    assert not isinstance(answer, BaseException)
-                    assert answer is not None
-                    assert answer.body == key.encode()
+def _wake_ups(signals: list[Signal]) -> list[Signal]:
+    return [signal for signal in signals if isinstance(signal, Finished | Voided)]
 
 
 async def _drain(stream: SignalStream) -> list[Signal]:

@@ -1,4 +1,4 @@
-"""The part of a store's contract that is about what it holds: bodies and keys of every kind, tags, a full server."""
+"""The part of a store's contract that is about what it holds: bodies and keys of every kind, reading, tags, no room."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Final
 
 from ..errors import StoreRefusedError
 from ..store_port import INLINE_BYTES, Finished, Hit, Kept, Outcome, Published, TagMoved, Won
-from .store_stage import LONG_SECONDS, StoreStage, about, new_token
+from .store_answers import about, expect
+from .store_stage import LONG_SECONDS, StoreStage, new_token
 
 SIZES: Final = (0, 1, INLINE_BYTES, INLINE_BYTES + 1, 16_384, 16_385, 1_048_576)
 
@@ -25,17 +26,18 @@ class HoldingContract(StoreStage):
             for size in SIZES:
                 key, body = self.key(), bytes(range(256)) * (size // 256) + bytes(size % 256)
                 version = await self.keep(store, key, body)
-                kept = await other.read(key)
-                assert kept is not None
+                kept = expect(Kept, await other.read(key), f"a body of {size} bytes was published")
                 assert kept.body == body, f"a body of {size} bytes is read as it was"
                 for after in (None, version):
-                    answer = await self.ask(other, key, after=after)
-                    assert isinstance(answer, Hit)
+                    answer = expect(
+                        Hit, await self.ask(other, key, after=after), f"a body of {size} bytes was published"
+                    )
                     assert answer.kept.body == body, f"a body of {size} bytes is hit as it was"
                 token = new_token()
-                assert isinstance(await self.ask(store, key, token=token, reject=version), Won)
+                expect(Won, await self.ask(store, key, token=token, reject=version), "what there is was rejected")
                 assert await self.publish(store, key, token, body, kind="once") is Published.DELIVERED
-                assert await self.ask(other, key, after=token) == Outcome("once", body)
+                outcome = await self.ask(other, key, after=token)
+                assert outcome == Outcome("once", body), f"a body of {size} bytes is collected as it was"
 
     async def test_a_large_stale_result_comes_with_the_lease(self) -> None:
         """What is stale is shown whatever its size."""
@@ -43,10 +45,9 @@ class HoldingContract(StoreStage):
             for size in SIZES:
                 key = self.key()
                 await self.keep(store, key, b"s" * size, fresh_seconds=0)
-                answer = await self.ask(store, key)
-                assert isinstance(answer, Won)
-                assert answer.stale is not None
-                assert answer.stale.body == b"s" * size
+                answer = expect(Won, await self.ask(store, key), "the result is not fresh")
+                stale = expect(Kept, answer.stale, f"a stale result of {size} bytes comes with Won, as stale=")
+                assert stale.body == b"s" * size, f"a stale result of {size} bytes is shown as it was"
 
     async def test_bytes_are_bytes(self) -> None:
         """No byte, and no sequence that means something to a protocol, is changed on the way."""
@@ -54,9 +55,8 @@ class HoldingContract(StoreStage):
             for body in (bytes(range(256)), b"\r\n$5\r\n", b"\x00", b"nil", "☃".encode(), b"\xff\xfe"):
                 key = self.key()
                 await self.keep(store, key, body)
-                kept = await other.read(key)
-                assert isinstance(kept, Kept)
-                assert kept.body == body
+                kept = expect(Kept, await other.read(key), "what one store has published another reads")
+                assert kept.body == body, "a body is bytes, and is not changed on the way"
 
     async def test_any_text_is_a_key(self) -> None:
         """Keys with spaces, newlines, braces, quotes and other alphabets are keys, each its own."""
@@ -64,9 +64,40 @@ class HoldingContract(StoreStage):
             keys = [self.key(name) for name in AWKWARD]
             versions = [await self.keep(store, key, key.encode()) for key in keys]
             for key, version in zip(keys, versions, strict=True):
-                kept = await other.read(key)
-                assert kept is not None
-                assert (kept.version, kept.body) == (version, key.encode())
+                kept = expect(Kept, await other.read(key), f"the key is {key!r:.60}")
+                assert (kept.version, kept.body) == (version, key.encode()), f"another key's, for the key {key!r:.60}"
+
+    # ---- read ----
+
+    async def test_reading_takes_part_in_nothing(self) -> None:
+        """Reading what is not there leaves it free for the first who asks, and a lease is nothing to read."""
+        async with self.stores() as (store,):
+            key = self.key()
+            assert await store.read(key) is None, "there is nothing to read"
+            await self.win(store, key)
+            assert await store.read(key) is None, "a lease is nothing to read"
+
+    async def test_what_the_reader_has_is_not_sent(self) -> None:
+        """Reading a version that the reader has brings everything but the body."""
+        async with self.stores(2) as (store, other):
+            key = self.key()
+            version = await self.keep(store, key, b"result")
+            for have, body in ((None, b"result"), ("another", b"result"), (version, None)):
+                kept = expect(Kept, await other.read(key, have=have), f"a result is there, with have={have!r} too")
+                assert (kept.version, kept.body, kept.fetch_seconds) == (version, body, 0.25), (
+                    f"version, body and fetch_seconds with have={have!r}: the body is left out if have= is the version"
+                )
+                assert 0 < kept.fresh_seconds <= LONG_SECONDS
+                assert 0 < kept.usable_seconds <= LONG_SECONDS
+
+    async def test_a_stale_result_is_read(self) -> None:
+        """Reading brings what is usable, fresh or not."""
+        async with self.stores() as (store,):
+            key = self.key()
+            version = await self.keep(store, key, fresh_seconds=self.short_seconds)
+            await self.pass_short_time()
+            kept = expect(Kept, await store.read(key), "what is usable is read, although it is not fresh")
+            assert (kept.version, kept.fresh_seconds) == (version, 0), "of a stale result fresh_seconds is 0"
 
     # ---- tags ----
 
@@ -75,13 +106,12 @@ class HoldingContract(StoreStage):
         async with self.stores(2) as (store, other):
             tags = [self.key("a"), self.key("b")]
             versions = list(await store.tag_versions(tags))
-            assert len(set(versions)) == 2
-            assert all(versions)
-            assert list(await other.tag_versions([tags[1], tags[0], tags[1]])) == [
-                versions[1],
-                versions[0],
-                versions[1],
-            ]
+            assert len(set(versions)) == 2, "each of two tags has a version of its own"
+            assert all(versions), "a version of a tag is not empty"
+            asked = list(await other.tag_versions([tags[1], tags[0], tags[1]]))
+            assert asked == [versions[1], versions[0], versions[1]], (
+                "another store is told the same, in the order asked"
+            )
             assert list(await store.tag_versions([])) == []
 
     async def test_a_replaced_tag_has_another_version(self) -> None:
@@ -91,8 +121,10 @@ class HoldingContract(StoreStage):
             seen = list(await store.tag_versions([tag]))
             for _ in range(3):
                 (new,) = await other.tag_versions([tag], replace=True)
-                assert new not in seen
-                assert list(await store.tag_versions([tag])) == [new]
+                assert new not in seen, "a tag that is replaced gets a version that it never had"
+                assert list(await store.tag_versions([tag])) == [new], (
+                    "after a tag was replaced all are told its new version"
+                )
                 seen.append(new)
 
     async def test_a_tag_is_kept_as_long_as_was_asked_for_last(self) -> None:
@@ -108,7 +140,9 @@ class HoldingContract(StoreStage):
             await store.tag_versions(tags[2:], keep_seconds=LONG_SECONDS)
             versions += await store.tag_versions(tags[2:], replace=True, keep_seconds=self.short_seconds)
             await self.pass_short_time()
-            assert list(await store.tag_versions(tags)) == versions
+            assert list(await store.tag_versions(tags)) == versions, (
+                "a tag is kept for the longest keep_seconds that was asked for: longer first, longer last, replaced"
+            )
 
     async def test_a_forgotten_tag_is_given_another_version(self) -> None:
         """What the server forgot comes back under a version that it never had."""
@@ -116,14 +150,14 @@ class HoldingContract(StoreStage):
             tag = self.key("tag")
             (version,) = await store.tag_versions([tag])
             await self.lose_everything()
-            assert list(await store.tag_versions([tag])) != [version]
+            assert list(await store.tag_versions([tag])) != [version], "a tag that was forgotten got the version it had"
 
     async def test_of_many_who_ask_for_a_new_tag_all_are_told_the_same(self) -> None:
         """Creating is one step."""
         async with self.stores(3) as stores:
             tag = self.key("tag")
             answers = await asyncio.gather(*(store.tag_versions([tag]) for store in stores * 5))
-            assert len({version for (version,) in answers}) == 1
+            assert len({version for (version,) in answers}) == 1, "many ask for a new tag at once, and get one version"
 
     # ---- a full server ----
 
@@ -134,8 +168,8 @@ class HoldingContract(StoreStage):
             await self.keep(store, key)
             (version,) = await store.tag_versions([tag])
             await self.fill_up()
-            assert isinstance(await self.ask(store, key), Hit)
-            assert await store.read(key) is not None
+            expect(Hit, await self.ask(store, key), "a full server gives what it has")
+            expect(Kept, await store.read(key), "a full server gives what it has")
             try:
                 await self.ask(store, self.key())
             except StoreRefusedError:
@@ -143,13 +177,15 @@ class HoldingContract(StoreStage):
             else:
                 raise AssertionError("a full server cannot give a lease")
             await store.invalidate([key])
-            assert await store.read(key) is None
+            assert await store.read(key) is None, "a full server removes what is invalidated"
             async with self.listening(store) as heard:
                 (moved,) = await store.tag_versions([tag], replace=True)
-                assert moved != version
-                assert await heard.first(TagMoved) == TagMoved(tag, moved)
+                assert moved != version, "a full server replaces a tag all the same"
+                assert await heard.first(TagMoved) == TagMoved(tag, moved), (
+                    "a full server announces that a tag was replaced"
+                )
             await self.make_room()
-            assert list(await store.tag_versions([tag])) != [version]
+            assert list(await store.tag_versions([tag])) != [version], "the version that was replaced has come back"
 
     async def test_a_full_server_still_delivers(self) -> None:
         """A publish that finds no memory frees the lease and wakes who waits, with the body whatever its size."""
@@ -159,9 +195,30 @@ class HoldingContract(StoreStage):
                 token = await self.win(store, key)
                 await self.wait_for(other, key, token)
                 await self.fill_up()
-                assert await self.publish(store, key, token, body) is Published.DELIVERED
+                published = await self.publish(store, key, token, body)
+                assert published is Published.DELIVERED, "a full server cannot keep a result, and delivers it"
                 woken = await heard.first(Finished, about(key))
-                assert (woken.key, woken.token, woken.body) == (key, token, body)
-                assert await store.read(key) is None
-                assert await store.abandon(key, token=token) is False
+                assert (woken.key, woken.token, woken.body) == (key, token, body), (
+                    "nobody can collect it, so it comes along"
+                )
+                assert await store.read(key) is None, "a full server has kept a result that it said it had not"
+                assert await store.abandon(key, token=token) is False, "the publish has ended the lease"
                 await self.make_room()
+
+    # ---- cancellation ----
+
+    async def test_a_cancelled_caller_costs_nobody_anything(self) -> None:
+        """Whoever is cancelled while asking, all others are answered, each with its own answer."""
+        async with self.stores() as (store,):
+            keys = [self.key(str(number)) for number in range(20)]
+            for key in keys:
+                await self.keep(store, key, key.encode())
+            for _ in range(5):
+                tasks = [asyncio.ensure_future(store.read(key)) for key in keys]
+                await asyncio.sleep(0)
+                for task in tasks[::2]:
+                    task.cancel()
+                answers = await asyncio.gather(*tasks, return_exceptions=True)
+                for key, answer in list(zip(keys, answers, strict=True))[1::2]:
+                    kept = expect(Kept, answer, "others were cancelled while they asked, and this caller was not")
+                    assert kept.body == key.encode(), "others were cancelled, and this caller got another one's answer"

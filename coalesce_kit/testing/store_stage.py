@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final
 from unittest import SkipTest
 
 from ..store_port import (
@@ -15,31 +16,20 @@ from ..store_port import (
     LeaseStore,
     Published,
     PublishKind,
-    Signal,
-    SignalStream,
     StoreLifetimes,
     Wait,
     Won,
 )
-from .contract_tools import Contract, to_be_said, unsaid
-
-S = TypeVar("S")
+from .contract_tools import Contract, check_what_came, names_of, to_be_said, unsaid
+from .store_answers import Heard, expect
 
 LONG_SECONDS: Final = 30.0
 """A time that no test outlives."""
-
-PATIENCE_SECONDS: Final = 10.0
-"""How long a test waits for a signal before it fails."""
 
 
 def new_token() -> str:
     """Draw a token."""
     return secrets.token_hex(16)
-
-
-def about(key: str) -> Callable[[Any], bool]:
-    """Return whether a signal is about a key, as a function. Signals may come more than once."""
-    return lambda signal: bool(signal.key == key)
 
 
 class StoreStage(Contract):
@@ -51,37 +41,66 @@ class StoreStage(Contract):
 
     short_seconds: float = 0.05
 
+    _apart: ClassVar[bool] = False
+    _silent: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Note for each class of tests what has them wait in vain: stores apart, signals that do not come."""
+        super().__init_subclass__(**options)
+        cls._apart = cls._silent = False
+
     # ---- what a subclass says ----
 
     @to_be_said("how a store is opened: async def open_store(self)")
     async def open_store(self) -> LeaseStore:
-        """Return a new store on the test's server, as one more process has it. The contract closes it."""
+        """Return a new store on the test's server, as one more process has it. The contract closes it.
+
+        Raises:
+            NotImplementedError: a subclass has not said it.
+
+        *Cancellation*: what it has opened when it is cancelled is its own to close.
+        """
         raise unsaid(self.open_store)
 
     async def lose(self, key: str) -> None:  # noqa: ARG002  # for subclasses
-        """Have the server forget one record without a word, as an eviction does."""
+        """Have the server forget one record without a word, as an eviction does.
+
+        Raises:
+            SkipTest: a subclass has not said it, and what needs it is skipped.
+        """
         raise SkipTest("this contract does not say how its server loses a record: async def lose(self, key)")
 
     async def lose_everything(self) -> None:
-        """Have the server forget everything without a word, as a restart without persistence does."""
+        """Have the server forget everything without a word, as a restart without persistence does.
+
+        Raises:
+            SkipTest: a subclass has not said it, and what needs it is skipped.
+        """
         raise SkipTest("this contract does not say how its server is emptied: async def lose_everything(self)")
 
     async def fill_up(self) -> None:
-        """Have the server refuse to grow."""
+        """Have the server refuse to grow.
+
+        Raises:
+            SkipTest: a subclass has not said it, and what needs it is skipped.
+        """
         raise SkipTest("this contract does not say how its server is filled: async def fill_up(self)")
 
     async def make_room(self) -> None:
-        """Take ``fill_up`` back. Called at the end of every test too."""
+        """Take ``fill_up`` back. Called at the end of every test too, whether it failed or not."""
 
     # ---- what all tests stand on ----
 
     async def test_stores_see_one_server(self) -> None:
         """What a store that was opened publishes, another one that was opened reads: ``open_store`` makes no server."""
+        cls = type(self)
+        cls._apart = False
         async with self.stores(2) as (store, other):
             key = self.key()
             await self.keep(store, key, b"published")
             record = await other.read(key)
             if record is None or record.body != b"published":
+                cls._apart = True
                 raise AssertionError(
                     "two stores that were opened see one server: what one publishes the other reads, but it read "
                     f"{record!r}; open_store() has to open each store on the server that the test has"
@@ -91,23 +110,53 @@ class StoreStage(Contract):
 
     @asynccontextmanager
     async def stores(self, count: int = 1) -> AsyncIterator[list[LeaseStore]]:
-        """Open stores, and close them."""
+        """Open stores, and close them.
+
+        Raises:
+            SkipTest: there is to be more than one, and ``test_stores_see_one_server`` has failed.
+            TypeError: ``open_store`` returned something else.
+
+        *Cancellation*: what was opened is closed.
+        """
+        if count > 1 and self._apart:
+            raise SkipTest("it needs stores that see one server: test_stores_see_one_server has failed")
         opened: list[LeaseStore] = []
         try:
             for _ in range(count):
-                opened.append(await self.open_store())  # noqa: PERF401  # what was opened before a failure is closed
+                opened.append(await self._open())  # noqa: PERF401  # what was opened before a failure is closed
             yield opened
         finally:
             await self.make_room()
             for store in opened:
                 await store.aclose()
 
+    async def _open(self) -> LeaseStore:
+        opening: object = self.open_store()
+        if not inspect.isawaitable(opening):
+            raise TypeError(
+                f"{type(self).__name__}.open_store() is awaited, but it returned a {type(opening).__name__}: make it "
+                "an async def"
+            )
+        store: LeaseStore = await opening
+        check_what_came(self, "open_store", store, expected="a new store", needed=names_of(LeaseStore))
+        return store
+
     @asynccontextmanager
     async def listening(self, store: LeaseStore, *, heartbeat_seconds: float = LONG_SECONDS) -> AsyncIterator[Heard]:
-        """Open a store's signals and wait until the subscription stands."""
+        """Open a store's signals and wait until the subscription stands.
+
+        Raises:
+            AssertionError: it does not stand in time, or did not in an earlier test of the class.
+        """
+        cls = type(self)
+        assert not cls._silent, "no Connected came in an earlier test of this class, and it is not waited for again"
         heard = Heard(store.signals(heartbeat_seconds=heartbeat_seconds))
         try:
-            await heard.until(Connected)
+            try:
+                await heard.until(Connected)
+            except AssertionError:
+                cls._silent = True
+                raise
             yield heard
         finally:
             await heard.close()
@@ -132,7 +181,7 @@ class StoreStage(Contract):
         """Take a lease that nobody holds and return its token."""
         token = new_token() if token is None else token
         answer = await store.acquire(key, token=token, lease_seconds=lease_seconds, wake=False, reject=reject)
-        assert isinstance(answer, Won), f"a lease that nobody holds is won, not {answer!r}"
+        expect(Won, answer, "nobody holds the lease, so who asks wins it")
         return token
 
     async def ask(
@@ -161,9 +210,8 @@ class StoreStage(Contract):
 
     async def wait_for(self, store: LeaseStore, key: str, token: str) -> None:
         """Have a store wait for a lease."""
-        answer = await self.ask(store, key)
-        assert isinstance(answer, Wait), f"the lease is held, so the answer is to wait, not {answer!r}"
-        assert answer.token == token, "the answer names the lease to wait for"
+        answer = expect(Wait, await self.ask(store, key), "another holds the lease, and who asks is told to wait")
+        assert answer.token == token, "the answer to wait names the lease that is waited for"
 
     async def publish(
         self,
@@ -205,35 +253,5 @@ class StoreStage(Contract):
         published = await self.publish(
             store, key, token, body, fresh_seconds=fresh_seconds, usable_seconds=usable_seconds
         )
-        assert published is Published.KEPT, f"the holder's result is kept, not {published}"
+        assert published is Published.KEPT, "who holds the lease publishes a result, and it is kept"
         return token
-
-
-class Heard:
-    """The signals of one iterator, as they come."""
-
-    def __init__(self, signals: SignalStream) -> None:
-        self._signals = signals
-
-    async def until(self, kind: type[S], matches: Callable[[S], bool] = lambda _: True) -> list[Signal]:
-        """Return every signal up to the first of a kind that matches, which is the last of the list."""
-        heard: list[Signal] = []
-        try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                async for signal in self._signals:
-                    heard.append(signal)
-                    if isinstance(signal, kind) and matches(signal):
-                        return heard
-        except TimeoutError:
-            raise AssertionError(f"no {kind.__name__} came within {PATIENCE_SECONDS:g} s, only {heard}") from None
-        raise AssertionError(f"the signals ended without a {kind.__name__}, after {heard}")
-
-    async def first(self, kind: type[S], matches: Callable[[S], bool] = lambda _: True) -> S:
-        """Return the first signal of a kind that matches."""
-        last = (await self.until(kind, matches))[-1]
-        assert isinstance(last, kind)
-        return last
-
-    async def close(self) -> None:
-        """Close the iterator."""
-        await self._signals.aclose()

@@ -10,6 +10,7 @@ import pytest
 
 from coalesce_kit import CachePolicy, Invalidation, MemoryCache, S3FIFOCache, coalesced
 from coalesce_kit.testing.cache_contract import ResultCacheContract
+from coalesce_kit.testing.clock import run
 from tests.contracts.breaking import fails, names_of_tests
 
 
@@ -184,6 +185,17 @@ def test_a_broken_cache_is_noticed(test, broken):
             return broken(most, ttl)
 
     fails(Broken(), test)
+
+
+def test_a_cache_that_is_one_too_large_is_told_so():
+    """With both numbers, and where the one comes from."""
+
+    class Contract(ResultCacheContract):
+        def keeping(self, *, most, ttl):
+            return coalesced(ttl=ttl, cache=MemoryCache(max_entries=most + 1))
+
+    with pytest.raises(AssertionError, match=r"was to keep at most 8 results \(most\) holds 9"):
+        run(Contract().test_it_is_bounded())
 
 
 def test_every_test_of_the_contract_can_fail():

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 import threading
 
 import pytest
 
 from coalesce_kit import Observer
-from coalesce_kit.testing.observer_contract import ObserverContract
+from coalesce_kit.testing.clock import run
+from coalesce_kit.testing.observer_contract import Argument, ObserverContract
 from tests.contracts.breaking import fails, names_of_tests
 
 
@@ -26,13 +29,6 @@ class Counting(Observer):
 
     def waiter_joined(self, event, /):
         self.waiters = max(self.waiters, event.waiters)
-
-
-class TestObserver(ObserverContract):
-    """The one that does nothing."""
-
-    def make_observer(self):
-        return Observer()
 
 
 class TestCounting(ObserverContract):
@@ -91,10 +87,7 @@ class Remembering(Observer):
 
 class Printing(Observer):
     def invalidated(self, event, /):
-        try:
-            self.last = repr(event.key)
-        except RuntimeError as error:
-            raise AssertionError from error
+        self.last = repr(event.key)
 
 
 class OfOneThread(Observer):
@@ -130,6 +123,85 @@ def test_a_broken_observer_is_noticed(test, broken):
 def test_every_test_of_the_contract_can_fail():
     """The table has a row for each."""
     assert BROKEN.keys() == names_of_tests(ObserverContract)
+
+
+def complaint(observer_class, test):
+    """Return the error of one test of the contract on an observer."""
+
+    class Contract(ObserverContract):
+        def make_observer(self):
+            return observer_class()
+
+    async def judged():
+        await getattr(Contract(), test)()
+
+    with pytest.raises(AssertionError) as failure:
+        run(judged())
+    return failure.value
+
+
+def test_what_an_observer_raises_is_named_and_not_held():
+    """The error holds the key, and may be printed long after the test: of it only the class and the place are told."""
+
+    class Holding(Observer):
+        def fetch_ended(self, event, /):
+            raise KeyError(event.key)
+
+    for test in ("test_it_does_not_look_into_keys", "test_it_takes_every_event", "test_any_thread_may_tell_it"):
+        error = complaint(Holding, test)
+        assert re.search(r"Holding\.fetch_ended raised KeyError at .*test_observers\.py:\d+", str(error))
+        assert error.__cause__ is error.__context__ is None
+        assert [type(argument) for argument in error.args] == [str]
+
+
+def test_an_argument_that_is_printed_is_noticed_and_raises_nothing():
+    """Whoever prints it later, in a log or in a report, is not the observer."""
+    argument = Argument()
+    assert not argument.was_printed
+    assert f"{argument}" == "<an argument of the user's>"
+    assert argument.was_printed
+    assert "Printing.invalidated has printed event.key" in str(complaint(Printing, "test_it_does_not_look_into_keys"))
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError, GeneratorExit])
+def test_what_is_no_exception_is_raised_by_the_observer_too(error):
+    """A cancellation that an observer raises is told by name, and is nobody else's."""
+
+    class Raising(Observer):
+        def fetch_started(self, event, /):
+            raise error
+
+    assert f"Raising.fetch_started raised {error.__name__}" in str(complaint(Raising, "test_it_takes_every_event"))
+
+
+def test_an_observer_that_hears_of_nothing_is_told_what_there_is():
+    """A method whose name is misspelt is called by nobody."""
+
+    class Misspelt(Observer):
+        def fetch_end(self, event, /):
+            pass
+
+    message = str(complaint(Misspelt, "test_it_is_an_observer"))
+    assert message.startswith(
+        "Misspelt hears of nothing: it overrides none of fetch_started, fetch_ended, waiter_joined"
+    )
+
+
+def test_an_observer_of_coroutines_is_told_so():
+    """Its methods would be called, and never run."""
+
+    class Awaited(Observer):
+        async def fetch_ended(self, event, /):
+            pass
+
+    assert "Awaited.fetch_ended is a coroutine function" in str(complaint(Awaited, "test_it_is_an_observer"))
+
+
+def test_who_holds_events_is_told_of_what_it_holds():
+    """And of the option, with which the test is skipped."""
+    message = str(complaint(Recording, "test_it_holds_no_arguments"))
+    assert "Recording still holds event.key and event.error of one" in message
+    assert "keeps_events = True" in message
 
 
 async def test_a_contract_says_what_it_needs():
