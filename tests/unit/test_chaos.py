@@ -222,3 +222,22 @@ async def test_a_probability_is_one(probability):
     """Nothing happens more often than always."""
     with pytest.raises(ValueError, match="throw is a probability"):
         Chaos(throw=probability)
+
+
+@pytest.mark.parametrize("chaos", [0.5, None, Chaos])
+async def test_chaos_is_a_chaos(chaos):
+    """Anything else is refused at once, whatever is to be struck."""
+    for target in (received, Feed(), cachetools.LRUCache(3)):
+        with pytest.raises(TypeError, match=r"chaotic takes a Chaos, such as Chaos\(throw=0\.5\), not "):
+            chaotic(target, chaos)
+
+
+async def test_what_is_spared_are_methods():
+    """One that is not there would be spared by a slip of the pen, and the others struck."""
+    chaos = Chaos(drop=1.0)
+    with pytest.raises(TypeError, match=r"as in sparing=\('aclose',\), not the text 'aclose'"):
+        chaotic(Feed(), chaos, sparing="aclose")
+    for target, name in ((Feed(), "alcose"), (Feed(), "length"), (received, "ask"), (cachetools.LRUCache(3), "get")):
+        with pytest.raises(ValueError, match=f"has no method '{name}' that could be spared"):
+            chaotic(target, chaos, sparing=("aclose", name))
+    assert await received(chaotic(Feed(), chaos, sparing=["aclose", "drain", "numbers"])) == list(range(100))
