@@ -265,8 +265,14 @@ async def lifespan(app: object = None, /, *, deadline_seconds: Duration = 10.0) 
 
 
 def reset_for_tests() -> None:
-    """Make the defaults new: no default coalescer, a new registry in which every decorated function begins at zero."""
+    """Make everything new: no default coalescer, a new registry in which every decorated function begins at zero.
+
+    The coalescers that decorated functions have are kept, with numbers that begin at zero, and what they have in the
+    air keeps its callers and is joined by nobody else.
+    """
     with _state.lock:
+        for coalescer in known_coalescers():
+            _begin_anew(coalescer)
         _state.coalescer = None
         _state.registry = None
         registry = get_stats_registry()
@@ -275,3 +281,13 @@ def reset_for_tests() -> None:
             function.counters.reset()
             function.forget_default()
             function.register(registry)
+
+
+def _begin_anew(coalescer: Coalescer) -> None:
+    """Have nobody join what a coalescer has in the air; of the package's own, the numbers begin at zero, too."""
+    begin_anew = getattr(coalescer, "_begin_anew", None)
+    if begin_anew is not None:
+        begin_anew()
+    else:
+        for seen in coalescer.flights():
+            coalescer.forget(seen.key)

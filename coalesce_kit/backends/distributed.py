@@ -188,6 +188,10 @@ class DistributedCoalescer:
         """Return the numbers of every call that reached this coalescer, whatever function made it. Any thread."""
         return self._local.statistics()
 
+    def _begin_anew(self) -> None:
+        """Have nobody join what is in the air, and the numbers begin at zero: for tests."""
+        self._local._begin_anew()  # noqa: SLF001  # its own
+
     async def drain(self, *, deadline_seconds: Duration = 10.0) -> CloseReport:
         """Let the running loop's fetches end, cut the rest, give back its leases, and close its connections.
 

@@ -293,6 +293,13 @@ class RequestCoalescer:
                 flight.inside = inside
         return flight, leads
 
+    def _begin_anew(self) -> None:
+        """Have nobody join what is in the air, on any loop, and the numbers begin at zero: for tests."""
+        for table in self._open_tables():
+            for flight in table.flights():
+                flight.send_away()
+        self._totals.reset()
+
     def _count_rejected(self, terms: FlightTerms, refusal: Exception) -> None:
         if terms.refresh:
             return  # nobody's request: the refresh counts its own errors

@@ -121,7 +121,7 @@ class ReadThrough:
         longest_refresh: Callable[[], float],
     ) -> None:
         self.refreshes: Final = Refreshes(context, longest_refresh)
-        self.not_kept: Final = NotKept()
+        self.not_kept = NotKept()
         self._shelf = shelf
         self._policy = policy
         self._ask = ask
@@ -231,6 +231,11 @@ class ReadThrough:
         """Return the entry, if there is one with any use left, without counting or touching it."""
         entry = self._shelf.peek(key)
         return None if entry is None or entry.freshness(clock.now()) is Freshness.EXPIRED else entry
+
+    def forget_warnings(self) -> None:
+        """Give every warning again that is given once, and forget why results were not kept: for tests."""
+        self._policy_error_told = False
+        self.not_kept = NotKept()
 
     # ---- asking ----
 

@@ -66,6 +66,10 @@ class Keeping(Protocol):
         """Return why the last result of a key was not kept, if it was not."""
         ...
 
+    def forget_warnings(self) -> None:
+        """Give every warning again that is given once: for tests."""
+        ...
+
     async def drain(self, *, deadline_seconds: float) -> None:
         """Wait for what runs in the background on the running loop."""
         ...
@@ -133,6 +137,9 @@ class KeepingNothing:
 
     def why_not_kept(self, key: Key) -> None:  # whatever the key
         """Return nothing: keeping was not asked for."""
+
+    def forget_warnings(self) -> None:
+        """Do nothing: there is none."""
 
     async def drain(self, *, deadline_seconds: float) -> None:
         """Do nothing."""
@@ -249,6 +256,10 @@ class KeepingResults:
     def why_not_kept(self, key: Key) -> str | None:
         """Return why the last result of a key was not kept, if it was not."""
         return self._through.not_kept.reason(key)
+
+    def forget_warnings(self) -> None:
+        """Give every warning again that is given once: for tests."""
+        self._through.forget_warnings()
 
     async def drain(self, *, deadline_seconds: float) -> None:
         """Wait for the refreshes of the running loop."""

@@ -307,6 +307,7 @@ class Workings:
     def clear(self) -> None:
         """Drop every result, detach every fetch, forget what it was warned of, and count nothing: for tests."""
         self._keeping.void_all()
+        self._keeping.forget_warnings()
         if self._watch is not None:
             self._watch.never_shared = False
 

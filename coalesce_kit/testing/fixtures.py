@@ -28,7 +28,8 @@ class PackageTime:
         """Move the time forward. Results grow older at once; timers of a ``VirtualLoop`` fire when it runs next.
 
         Raises:
-            ValueError: ``seconds`` is negative: time never goes back.
+            TypeError: ``seconds`` is no number.
+            ValueError: ``seconds`` is negative, infinite or NaN: time never goes back, and has no end.
         """
         time = getattr(clock.now, "__self__", None)
         assert isinstance(time, VirtualClock), "something else has exchanged the package's clock"
@@ -39,7 +40,10 @@ class PackageTime:
 def isolated() -> Iterator[None]:
     """Make every cache, flight, tag and number of the package new, before the block and after it.
 
-    Fetches that are still in the air are detached: nobody joins them, and what they bring is not kept.
+    Fetches that are still in the air are detached: nobody joins them, and what they bring is not kept. How they end is
+    counted in the new numbers, as nobody knows any more that they have begun before. Coalescers given as ``backend`` to
+    functions that live are made new with them; one that no decorated function uses is not known here, and what a store
+    holds is left alone.
     """
     reset_for_tests()
     try:

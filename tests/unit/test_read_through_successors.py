@@ -269,6 +269,7 @@ async def test_refresh_brings_a_new_value_also_from_a_fetch_that_has_not_begun()
     (refreshing,) = start(odds.refresh())
     await turns()
     leading.close()
+    await turns()
     assert origin.working == 1
     origin.answer("new")
 
