@@ -8,12 +8,15 @@ coverage is measured. What a fixture needs is imported when somebody asks for it
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import pytest
 
 if TYPE_CHECKING:
+    import pluggy
+
     from coalesce_kit.testing.fixtures import PackageTime
 
 _CONTRACTS: Final = (
@@ -22,7 +25,9 @@ _CONTRACTS: Final = (
     "coalescer_sharing",
     "coalescer_stage",
     "coalescer_terms",
+    "contract_tools",
     "observer_contract",
+    "store_answers",
     "store_asking",
     "store_hearing",
     "store_holding",
@@ -64,18 +69,64 @@ def coalesce_off() -> Iterator[None]:
 
 
 @pytest.fixture
-def coalesce_unchanged() -> Iterator[None]:
+def coalesce_unchanged(request: pytest.FixtureRequest) -> Iterator[None]:
     """The test fails if it changes a result that callers share."""
     from coalesce_kit.testing.guards import assert_results_unchanged  # noqa: PLC0415  # the same
 
-    with assert_results_unchanged():
+    with _guarding(request.node, assert_results_unchanged()):
         yield
 
 
 @pytest.fixture
-def coalesce_single_flight() -> Iterator[None]:
+def coalesce_single_flight(request: pytest.FixtureRequest) -> Iterator[None]:
     """The test fails if two fetches of one key run at the same moment."""
     from coalesce_kit.testing.guards import assert_single_flight  # noqa: PLC0415  # the same
 
-    with assert_single_flight():
+    with _guarding(request.node, assert_single_flight()):
         yield
+
+
+_GUARDS: Final = pytest.StashKey[list[AbstractContextManager[None]]]()
+
+
+@contextmanager
+def _guarding(item: pytest.Item, guard: AbstractContextManager[None]) -> Iterator[None]:
+    """Have a guard's block end with the test, so that it is the test that fails; here, if the test was never begun."""
+    guard.__enter__()
+    item.stash.setdefault(_GUARDS, []).append(guard)
+    try:
+        yield
+    finally:
+        broken = _end_guards(item)
+        if broken:
+            _raise("\n".join(broken))
+
+
+@pytest.hookimpl(hookwrapper=True)  # not wrapper=True, which an old pluggy does not know
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, pluggy.Result[None], None]:
+    """End the guards of a test with it: it fails if one is broken, and if it has failed by itself, it says both."""
+    outcome = yield
+    broken = _end_guards(item)
+    if broken and outcome.excinfo is not None:
+        outcome.excinfo[1].add_note("\n".join(broken))
+    elif broken:
+        try:
+            _raise("\n".join(broken))
+        except AssertionError as error:
+            # what is shown of it begins in there
+            outcome.force_exception(error.with_traceback(error.__traceback__ and error.__traceback__.tb_next))
+
+
+def _end_guards(item: pytest.Item) -> list[str]:
+    """End the blocks of a test's guards, the last one first, and return what they say."""
+    guards, broken = item.stash.get(_GUARDS, []), []
+    while guards:
+        try:
+            guards.pop().__exit__(None, None, None)
+        except AssertionError as error:
+            broken.append(str(error))
+    return broken
+
+
+def _raise(broken: str) -> NoReturn:
+    raise AssertionError(broken)

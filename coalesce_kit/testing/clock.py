@@ -15,8 +15,9 @@ Time stands still while anything is runnable. When nothing is, it jumps to the n
 either, nobody will ever wake up: that is a deadlock, and it fails at once, naming the tasks that wait.
 
 Threads and sockets have a time of their own, for which a clock that jumps cannot wait, so a ``VirtualLoop`` refuses
-them with an error that says so: no ``to_thread``, no executor, no stream, no subprocess. Another thread's
-``call_soon_threadsafe`` is heard when time would jump, but nothing waits for it.
+them with an error that says so: no ``to_thread``, asyncio's or anyio's, no executor, no stream, no subprocess. A thread
+that was started in another way is not seen: its ``call_soon_threadsafe`` is heard when time would jump, but nothing
+waits for it.
 
 No two clocks are compared: where the package's time changes from one clock to another, what decorated functions have
 kept is dropped, and what they are fetching is kept by nobody. To the other clock it would be from the future.
@@ -25,22 +26,30 @@ kept is dropped, and what they are fetching is kept by nobody. To the other cloc
 from __future__ import annotations
 
 import asyncio
-import inspect
 import math
 import selectors
+import sys
+import threading
 import time
+import weakref
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
+from numbers import Real
 from types import TracebackType
 from typing import Any, Final, NoReturn, Self, TypeVar
 
 from ..clock import clock
 from ..defaults import decorated_functions
+from .waiting import describe_task
+
+__all__ = ["DeadlockError", "VirtualClock", "VirtualLoop", "describe_task", "run", "showing", "virtual_loop"]
 
 T = TypeVar("T")
 
 _CLOCK_RESOLUTION: Final = time.get_clock_info("monotonic").resolution
 """By how much of a second a timer may be late and still be due, to asyncio."""
+
+_ANYIO_THREAD: Final = "AnyIO worker thread"
 
 
 class DeadlockError(AssertionError):
@@ -74,10 +83,15 @@ class VirtualClock:
         """Move the time forward. Timers of a loop fire when the loop runs next.
 
         Raises:
-            ValueError: ``seconds`` is negative or NaN: time never goes back.
+            TypeError: ``seconds`` is no number.
+            ValueError: ``seconds`` is negative, infinite or NaN: time never goes back, and has no end.
         """
-        if not seconds >= 0:
-            raise ValueError(f"time goes forward only: advance() takes at least 0 seconds, not {seconds!r}")
+        if not isinstance(seconds, Real):
+            raise TypeError(f"advance() takes seconds, a finite number, not {seconds!r}")
+        if not 0 <= seconds <= sys.float_info.max:
+            raise ValueError(
+                f"time goes forward only: advance() takes seconds, a finite number of at least 0, not {seconds!r}"
+            )
         self._now += seconds
 
     def advance_to(self, moment: float) -> None:
@@ -134,7 +148,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self, time: VirtualClock | None = None) -> None:
         self.clock = VirtualClock() if time is None else time
         self._has_begun = False
-        super().__init__(_JumpingSelector(self._jump))
+        self._refused: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+        super().__init__(_JumpingSelector(self._jump, self._refuse_threads))
 
     def time(self) -> float:
         """Return the virtual time in seconds."""
@@ -145,6 +160,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
         Raises:
             DeadlockError: nothing is runnable and no timer is armed.
+            RuntimeError: a thread of anyio was given work, as by a plain ``def`` endpoint of FastAPI.
         """
         if not self._has_begun:
             self._has_begun = True
@@ -183,13 +199,32 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         if clock.now != self.clock.now:
             _drop_what_is_kept()
 
+    def _refuse_threads(self) -> None:
+        """Refuse the threads of anyio, which come past ``run_in_executor``: each once, so that the run can be ended.
+
+        At every turn, and an idle one, too: whether it is still at work when time would jump is a matter of luck.
+        """
+        for thread in threading.enumerate():
+            is_ours = thread.name == _ANYIO_THREAD and getattr(thread, "loop", None) is self
+            if is_ours and thread not in self._refused:
+                self._refused.add(thread)
+                refused = (
+                    "a VirtualLoop runs no threads, and one of anyio's was given work, as by anyio.to_thread or by a "
+                    "plain 'def' endpoint of FastAPI: virtual time would not wait for it; test this on a real loop. "
+                    "Its tasks:"
+                )
+                raise RuntimeError("\n".join([refused, *_describe_tasks(self)]))
+
     def _jump(self, timeout: float | None) -> None:
         """Move the time by what the loop would have slept: ``None`` means that no timer is armed."""
-        if timeout is None:
-            raise DeadlockError(_describe_deadlock(self))
         # The timer's own moment where it can be seen: t + (moment - t) may fall short of it by a rounding.
         timers = getattr(self, "_scheduled", ())
-        moment = timers[0].when() if timers else self.time() + timeout
+        moment = math.inf if timeout is None else timers[0].when() if timers else self.time() + timeout
+        if moment == math.inf:  # with a timer, it is of somebody who sleeps until he is cancelled
+            waiting = _describe_tasks(self) or ["  (no task: the loop itself was left running)"]
+            raise DeadlockError(
+                "\n".join(["deadlock: nothing is runnable and no timer is armed, yet these wait:", *waiting])
+            )
         # Beyond a few million seconds the loop's own tolerance for "due" is less than one step of a float.
         self.clock.advance_to(moment if moment + _CLOCK_RESOLUTION > moment else math.nextafter(moment, math.inf))
 
@@ -208,6 +243,7 @@ def run(main: Coroutine[Any, Any, T], *, time: VirtualClock | None = None) -> T:
 
     Raises:
         DeadlockError: it waits for something that nobody will ever do.
+        RuntimeError: it gave work to a thread, or to a socket.
     """
     with asyncio.Runner(loop_factory=lambda: VirtualLoop(time)) as runner:
         return runner.run(main)
@@ -217,11 +253,16 @@ class _JumpingSelector(selectors.BaseSelector):
     """A selector that, instead of sleeping, says for how long it would have.
 
     It watches one file: the loop's own, by which other threads wake it.
+
+    Args:
+        jump: told for how long the loop would sleep; ``None`` for ever.
+        look: called at every turn of the loop.
     """
 
-    def __init__(self, jump: Callable[[float | None], None]) -> None:
+    def __init__(self, jump: Callable[[float | None], None], look: Callable[[], None]) -> None:
         self._watched = selectors.DefaultSelector()
         self._jump = jump
+        self._look = look
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         if self._watched.get_map():
@@ -235,6 +276,7 @@ class _JumpingSelector(selectors.BaseSelector):
         return self._watched.unregister(fileobj)
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        self._look()
         events = self._watched.select(0)
         if not events and (timeout is None or timeout > 0):
             self._jump(timeout)
@@ -247,19 +289,5 @@ class _JumpingSelector(selectors.BaseSelector):
         self._watched.close()
 
 
-def _describe_deadlock(loop: asyncio.AbstractEventLoop) -> str:
-    tasks = sorted(asyncio.all_tasks(loop), key=asyncio.Task.get_name)
-    waiting = [f"  {describe_task(task)}" for task in tasks] or ["  (no task: the loop itself was left running)"]
-    return "\n".join(["deadlock: nothing is runnable and no timer is armed, yet these wait:", *waiting])
-
-
-def describe_task(task: asyncio.Task[Any]) -> str:
-    """Render a task for a message: its name, its coroutine, and the line on which it waits."""
-    coroutine: Any = task.get_coro()
-    name = getattr(coroutine, "__qualname__", repr(coroutine))
-    innermost = frame = None
-    while inspect.iscoroutine(coroutine):
-        frame = coroutine.cr_frame or frame
-        innermost, coroutine = coroutine, coroutine.cr_await
-    where = f" at {frame.f_code.co_filename}:{frame.f_lineno}" if innermost is not None and frame is not None else ""
-    return f"{task.get_name()} ({name}){where}"
+def _describe_tasks(loop: asyncio.AbstractEventLoop) -> list[str]:
+    return [f"  {describe_task(task)}" for task in sorted(asyncio.all_tasks(loop), key=asyncio.Task.get_name)]

@@ -17,7 +17,7 @@ from typing import Any
 
 from ..defaults import known_coalescers
 from ..protocols import Coalescer, FlightInfo, Key, describe_key
-from .clock import describe_task
+from .waiting import describe_task
 
 _SETTLING_TURNS = 50
 
@@ -57,6 +57,9 @@ async def settle(*coalescers: Coalescer) -> None:
     """Give the running loop turns until nothing is left, or it is clear that something stays.
 
     What was cancelled needs a few turns to end; ending is not a leak.
+
+    Cancellation:
+        Ends the waiting; what is left goes on.
     """
     for _ in range(_SETTLING_TURNS):
         if not what_is_left(*coalescers):

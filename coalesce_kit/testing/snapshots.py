@@ -4,42 +4,17 @@ from __future__ import annotations
 
 import inspect
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from enum import Enum
+from collections.abc import Iterator, Mapping
 from functools import partialmethod
-from types import FunctionType, MappingProxyType, MemberDescriptorType, MethodType, ModuleType
-from typing import Any, Final, NamedTuple, TypeAlias
-from weakref import ReferenceType
+from types import MappingProxyType, MemberDescriptorType
+from typing import Final, NamedTuple
 
-Step: TypeAlias = tuple[str, object]
-"""From an object to a part of it: how the part is reached ("[]", "{}", "."; "" if no code reaches it), and which."""
-
-Parts: TypeAlias = Mapping[Step, object]
+from .parts import ATOMS, FACTORY, NOTHING, ORDER, PLAIN, Parts, Step, parts_of
 
 SHOWN: Final = 300
 """How many characters of a value, and of the way to it, are shown."""
 
 _DEEPEST: Final = 4
-
-_ATOMS: Final = frozenset({type(None), bool, int, float, complex, str, bytes})
-_SAYING: Final = ("__reduce_ex__", "__reduce__", "__getstate__")
-_PLAIN: Final = frozenset({list, tuple, dict, set})
-_CONTENT: Final[tuple[Any, ...]] = (int, float, complex, str, bytes)
-_LEAVES: Final = (type, FunctionType, MethodType, ModuleType, Enum, ReferenceType)
-_MACHINERY: Final = frozenset(
-    {"asyncio", "_asyncio", "concurrent", "threading", "logging", "socket", "ssl", "selectors", "unittest"}
-)
-"""Whose objects live on while a result is used. A mock makes what it is asked for."""
-
-
-class _Nothing(Enum):
-    NOTHING = "nothing"
-
-    def __repr__(self) -> str:
-        return self.value
-
-
-_NOTHING: Final = _Nothing.NOTHING
 
 
 class _Shot(NamedTuple):
@@ -92,11 +67,11 @@ class Snapshot:
         while waiting:
             one = waiting.pop()
             if id(one) not in self._shots:
-                parts = _parts_of(one)
+                parts = parts_of(one)
                 if parts is not None:
-                    shown = _repr_of(one) if any(not reached for reached, _ in parts) else None
+                    shown = _repr_of(one) if any(not step[0] and step != ORDER for step in parts) else None
                     self._shots[id(one)] = _Shot(type(one), parts, shown)
-                    waiting += [part for part in parts.values() if type(part) not in _ATOMS]
+                    waiting += [part for part in parts.values() if type(part) not in ATOMS]
 
     def difference(self) -> str | None:
         """Return what has become of the object, as ``result.rows[3].price: 1.9 is now 2.1``; ``None`` for nothing.
@@ -116,7 +91,7 @@ class Snapshot:
                 return self._tell(pair)
             elif (id(pair.was), id(pair.now)) not in compared:
                 compared[id(pair.was), id(pair.now)] = pair.now  # held, or its id could be another's next
-                parts = _parts_of(pair.now) or {}
+                parts = parts_of(pair.now) or {}
                 for step in (*parts, *shot.parts):
                     if (step in parts) is not (step in shot.parts) and not _is_computed(shot.kind, step):
                         return self._tell(pair, step, parts)
@@ -129,8 +104,8 @@ class Snapshot:
         if before == after and pair.owner is not None:
             before, after = self._texts(pair)
         if before == after and step is not None and parts is not None:
-            was = self._shots[id(pair.was)].parts.get(step, _NOTHING)
-            return self._tell(_Pair(was, parts.get(step, _NOTHING), _Way(step, pair.way)))
+            was = self._shots[id(pair.was)].parts.get(step, NOTHING)
+            return self._tell(_Pair(was, parts.get(step, NOTHING), _Way(step, pair.way)))
         return f"result{_text_of_way(pair.way)}: {before} is now {'another ' if before == after else ''}{after}"
 
     def _texts(self, pair: _Pair) -> tuple[str, str]:
@@ -152,7 +127,7 @@ class Snapshot:
 def _pairs(pair: _Pair, before: Parts, now: Parts) -> Iterator[_Pair]:
     """Return the parts of a pair that are there before and now, as pairs."""
     for step, was in before.items():
-        if step in now and not (was is now[step] and type(was) in _ATOMS):
+        if step in now and not (was is now[step] and type(was) in ATOMS):
             if pair.owner is None and step[0]:
                 yield _Pair(was, now[step], _Way(step, pair.way))
             else:
@@ -179,113 +154,6 @@ def _is_computed(kind: type, step: Step) -> bool:
     return hasattr(found, "__get__") and not hasattr(found, "__set__") and not is_method
 
 
-# ---- what an object is made of ----
-
-
-def _parts_of(value: object) -> Parts | None:
-    """Return what an object is made of, ``None`` for what has no parts."""
-    kind = type(value)
-    if kind in _ATOMS or issubclass(kind, _LEAVES) or str(kind.__module__).partition(".")[0] in _MACHINERY:
-        return None
-    try:
-        if kind in _PLAIN:
-            return _items_of(value)
-        items, attributes, declared = _items_of(value), _attributes_of(value), _declared_by(value)
-    except Exception:  # what it may be made of is endless
-        return None
-    if items is None and attributes is None and declared is None:
-        return None
-    parts = {**(items or {}), **(attributes or {})}
-    if declared is not None:
-        parts = {**_told_attributes(parts, declared), **_told_parts(kind, declared, has_attributes=bool(attributes))}
-    return parts
-
-
-def _reached(how: str, parts: Iterable[tuple[object, object]]) -> Parts:
-    return {(how, key): part for key, part in parts}
-
-
-_READERS: Final[tuple[tuple[tuple[type, ...], Callable[[Any], Parts]], ...]] = (
-    # Past whatever a class of the user's own makes of them, and copied at once: another thread may change them.
-    ((dict,), lambda value: _reached("[]", dict.copy(value).items())),
-    ((list,), lambda value: _reached("[]", enumerate(list.copy(value)))),
-    ((tuple,), lambda value: _reached("[]", enumerate(tuple.__iter__(value)))),
-    ((deque,), lambda value: _reached("[]", enumerate(list(deque.__iter__(value))))),
-    ((MappingProxyType,), lambda value: _reached("[]", dict(value).items())),
-    ((set, frozenset), lambda value: _reached("{}", ((element, element) for element in frozenset(value)))),
-    ((bytearray, memoryview), lambda value: _reached("", [("content", bytes(value))])),
-)
-_READ: Final = tuple(kind for kinds, _ in _READERS for kind in kinds)
-
-
-def _items_of(value: object) -> Parts | None:
-    """Return what is in a container of Python, and the content of a number or a text of a class of its own."""
-    for kinds, read in _READERS:
-        if issubclass(type(value), kinds):
-            return read(value)
-    for plain in _CONTENT:
-        if issubclass(type(value), plain):
-            return _reached("", [("content", plain.__getnewargs__(value))])
-    return None
-
-
-def _attributes_of(value: object) -> Parts | None:
-    """Return the attributes of an object that are in its slots or its dict, and ask no property."""
-    slotted = [vars(ancestor) for ancestor in type(value).__mro__ if "__slots__" in vars(ancestor)]
-    members = [member for names in slotted for member in names.values() if isinstance(member, MemberDescriptorType)]
-    found = {member.__name__: part for member in members if (part := _slot_of(value, member)) is not _NOTHING}
-    own = _dict_of(value)
-    if own is None and not slotted:
-        return None
-    # Those of the user's own first: where several are different, the first is told.
-    return _reached(".", sorted((found | (own or {})).items(), key=lambda item: str(item[0]).startswith("_")))
-
-
-def _slot_of(value: object, member: MemberDescriptorType) -> object:
-    try:
-        return member.__get__(value)
-    except AttributeError:
-        return _NOTHING
-
-
-def _dict_of(value: object) -> dict[str, object] | None:
-    try:
-        return dict(vars(value))
-    except Exception:  # it has none, or its class makes something else of it
-        return None
-
-
-def _declared_by(value: object) -> tuple[Any, ...] | None:
-    """Return what an object says of itself to be copied, if its class has an answer of its own to that."""
-    kind: Any = type(value)
-    says = any(getattr(kind, name) is not getattr(object, name) for name in _SAYING)
-    if not says or issubclass(kind, _READ):
-        return None
-    try:
-        declared = kind.__reduce_ex__(value, 4)
-    except Exception:  # it cannot be copied: most say so in this way
-        return None
-    return declared if isinstance(declared, tuple) else None
-
-
-def _told_parts(kind: type, declared: tuple[Any, ...], *, has_attributes: bool) -> Parts:
-    """Return what an object says of itself beside its attributes."""
-    parts: dict[Step, object] = {}
-    for number, part in enumerate(declared[1:]):  # what makes one anew is no part of this one
-        is_attributes = has_attributes and isinstance(part, dict)
-        is_class = type(part) is tuple and all(one is kind for one in part)
-        if not (part is None or is_attributes or is_class):
-            parts["", number] = list(part) if isinstance(part, Iterator) else part
-    return parts
-
-
-def _told_attributes(attributes: Parts, declared: tuple[Any, ...]) -> Parts:
-    """Leave out the private attributes that an object leaves out of its copies, such as what it has looked up."""
-    state = declared[2] if len(declared) > 2 else None
-    names = state if isinstance(state, dict) else ()
-    return {step: part for step, part in attributes.items() if step[1] in names or not str(step[1]).startswith("_")}
-
-
 # ---- how it is shown ----
 
 _BRACKETS: Final = (
@@ -299,17 +167,22 @@ _BRACKETS: Final = (
 
 def _assemble(kind: type, texts: Mapping[Step, str]) -> str:
     """Return the text of an object, made of the texts of its parts."""
-    attributes = [
-        f"{name}={text}" for (how, name), text in texts.items() if how == "." and not str(name).startswith("__")
-    ]
     keyed = issubclass(kind, dict | MappingProxyType)
-    items = [f"{_repr_of(key)}: {text}" if keyed else text for (how, key), text in texts.items() if how != "."]
+    attributes = [
+        f"{name}={text}"
+        for (how, name), text in texts.items()
+        if how == "." and not str(name).startswith("__") and not (keyed and (how, name) == FACTORY)
+    ]
+    if keyed:
+        items = [f"{_repr_of(key)}: {text}" for (how, key), text in texts.items() if how == "[]"]
+    else:
+        items = [text for (how, _), text in texts.items() if how != "."]
     if kind is tuple:
         return f"({items[0]},)" if len(items) == 1 else f"({', '.join(items)})"
     bracket = next((bracket for base, bracket in _BRACKETS if issubclass(kind, base)), None)
     if bracket is not None:
         items = [f"{bracket[0]}{', '.join(items)}{bracket[1]}"]
-    return items[0] if kind in _PLAIN else f"{kind.__name__}({', '.join(items + attributes)})"
+    return items[0] if kind in PLAIN else f"{kind.__name__}({', '.join(items + attributes)})"
 
 
 def _repr_of(value: object) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import copy
 import threading
+from contextlib import ExitStack
 
 import pytest
 
 from coalesce_kit import coalesced
+from coalesce_kit.testing.fixtures import switched_off
 from coalesce_kit.testing.guards import assert_results_unchanged, assert_single_flight
 from tests.fakes import Origin, start, turns
 
@@ -45,8 +47,29 @@ async def test_two_fetches_of_one_key_at_once_are_found():
             origin.answer()
             await asyncio.gather(*calls)
 
-    with pytest.raises(AssertionError, match=r"2 fetches at once of .*odds\(league='nba'\) \(.*odds\)"):
+    told = r"not a single flight \(.*invalidation.*\):\n  2 fetches at once of .*odds\(league='nba'\) \(.*odds\)"
+    with pytest.raises(AssertionError, match=told):
         await fetch_twice()
+
+
+@pytest.mark.parametrize("is_off_before", [True, False])
+async def test_a_function_that_is_off_has_no_flights(is_off_before):
+    """One that was never on, and one that is switched off before the guard's block or in it."""
+    origin = Origin()
+
+    async def ask():
+        return await origin()
+
+    odds, never = coalesced(ask), coalesced(enabled=False)(ask)
+    with ExitStack() as blocks:
+        for block in (switched_off, assert_single_flight) if is_off_before else (assert_single_flight, switched_off):
+            blocks.enter_context(block())
+        calls = start(odds(), odds(), never(), never())
+        await turns()
+        assert origin.working == 4
+        for _ in calls:
+            origin.answer()
+        await asyncio.gather(*calls)
 
 
 async def test_a_changed_result_is_found():

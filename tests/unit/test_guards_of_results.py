@@ -187,6 +187,8 @@ def local_class():
     return local
 
 
+TURNED = "result: OrderedDict({'a': 1, 'b': 2}) is now OrderedDict({'b': 2, 'a': 1})"
+
 CYCLE: list = [1]
 CYCLE.append(CYCLE)
 
@@ -206,7 +208,15 @@ CYCLE.append(CYCLE)
         (deque([1]), lambda r: r.append(2), "result: deque([1]) is now deque([1, 2])"),
         (Counter("a"), lambda r: r.update("a"), "result['a']: 1 is now 2"),
         (defaultdict(list), lambda r: r["new"], "result: defaultdict({}) is now defaultdict({'new': []})"),
+        (defaultdict(list), put("default_factory", None), "result.default_factory: <class 'list'> is now None"),
         (OrderedDict(a=1), lambda r: r.update(a=2), "result['a']: 1 is now 2"),
+        (OrderedDict(a=1, b=2), lambda r: r.move_to_end("a"), TURNED),
+        (OrderedDict(), lambda r: r.update(b=2), "result: OrderedDict({}) is now OrderedDict({'b': 2})"),
+        (OrderedDict.fromkeys(range(99), "many"), lambda r: r.move_to_end(97), "result: 97 is now 98"),
+        ({Odds(1.9): 1}, lambda r: put("price", 2.1)(next(iter(r))), ...),
+        ({("nba", Odds(1.9)): 1}, lambda r: put("price", 2)(next(iter(r))[1]), ...),
+        (MappingProxyType({Odds(1.9): 1}), lambda r: put("price", 2)(next(iter(r))), ...),
+        ({Odds(1.9)}, lambda r: put("price", 2)(next(iter(r))), ...),
         (bytearray(b"a"), lambda r: r.extend(b"b"), "result: bytearray(b'a') is now bytearray(b'ab')"),
         (array.array("i", [1]), lambda r: r.append(2), "result: array('i', [1]) is now array('i', [1, 2])"),
         (MappingProxyType({"a": [1]}), lambda r: r["a"].clear(), "result['a']: [1] is now []"),

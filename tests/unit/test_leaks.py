@@ -41,7 +41,7 @@ async def test_a_task_is_named_with_the_line_on_which_it_waits():
     release = asyncio.Event()
     task = asyncio.create_task(linger(release), name="lingering")
     await asyncio.sleep(0)
-    with pytest.raises(AssertionError, match=r"1 left behind:\n  task: lingering \(.*linger\) at .*locks\.py:\d+"):
+    with pytest.raises(AssertionError, match=r"1 left behind:\n  task: lingering \(.*linger\) at .*test_leaks\.py:\d+"):
         assert_nothing_left()
     release.set()
     await task

@@ -137,7 +137,7 @@ def test_the_clock_moves_functions_decorated_at_import(outside):
     @pytest.mark.asyncio
     async def test_on_a_real_loop(coalesce_isolated, coalesce_clock):
         await odds("nfl")
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(0)
         coalesce_clock.advance(60)
         await odds("nfl")
         assert calls == ["nfl", "nfl"]
@@ -187,7 +187,7 @@ def test_switched_off_functions_are_as_if_not_decorated(outside):
 
 
 def test_guards_are_fixtures_too(outside):
-    """A test that changes a shared result, or fetches a key beside itself, fails at its end."""
+    """A test that changes a shared result, or fetches a key beside itself, fails."""
     result = outside(
         FUNCTION
         + """
@@ -198,21 +198,104 @@ def test_guards_are_fixtures_too(outside):
         assert ask() == ["nba"]
 
     def test_two_flights(coalesce_isolated, coalesce_single_flight):
-        async def both():
-            slow = asyncio.create_task(sleepy())
-            await asyncio.sleep(0.001)
-            sleepy.invalidate()
-            await asyncio.gather(slow, sleepy())
-
         asyncio.run(both())
 
+    async def both():
+        runs.clear()
+        first = asyncio.create_task(together())
+        while not runs:
+            await asyncio.sleep(0)
+        together.invalidate()
+        await asyncio.gather(first, together())
+
+    runs = []
+
     @coalesced
-    async def sleepy():
-        await asyncio.sleep(0.01)
+    async def together():
+        runs.append(asyncio.Event())
+        if len(runs) == 2:
+            for run in runs:
+                run.set()
+        await runs[-1].wait()
+
+    @pytest.mark.asyncio
+    async def test_an_async_one(coalesce_isolated, coalesce_single_flight):
+        await both()
     """
     )
-    result.assert_outcomes(passed=3, errors=2)
-    result.stdout.fnmatch_lines(["*nba*is now*nba*mine*", "*2 fetches at once of*sleepy*"])
+    result.assert_outcomes(passed=1, failed=3)
+    told = ["*nba*is now*nba*mine*", "*not a single flight*", "*2 fetches at once of*together*"]
+    result.stdout.fnmatch_lines_random(told)
+    result.stdout.no_fnmatch_line("*pluggy/*")
+
+
+def test_a_guard_takes_part_in_how_a_test_ends(outside):
+    """It is expected to fail as any test is; a test that fails by itself says both; a skipped one is skipped."""
+    result = outside(
+        FUNCTION
+        + """
+    @pytest.mark.xfail(raises=AssertionError, strict=True)
+    def test_expected(coalesce_isolated, coalesce_unchanged):
+        ask().append("mine")
+
+    def test_failing(coalesce_isolated, coalesce_unchanged, coalesce_single_flight):
+        ask().append("mine")
+        raise LookupError("of its own")
+
+    def test_skipped(coalesce_isolated, coalesce_unchanged):
+        ask().append("mine")
+        pytest.skip("for another reason")
+
+    @pytest.fixture
+    def failing():
+        ask().append("mine")
+        raise LookupError
+
+    def test_never_begun(coalesce_isolated, coalesce_unchanged, failing):
+        pass
+
+    def test_it_is_over_when_the_test_is(coalesce_isolated, coalesce_single_flight, coalesce_unchanged, request):
+        answer = ask()
+        request.addfinalizer(lambda: answer.append("mine"))
+
+    def test_nothing_is_watched_any_more():
+        ask().append("mine")
+    """,
+        "-p",
+        "no:randomly",
+    )
+    result.assert_outcomes(passed=2, failed=1, skipped=1, errors=2, xfailed=1)
+    result.stdout.fnmatch_lines(["*LookupError: of its own*", "*is now*nba*mine*"])
+
+
+def test_a_test_with_two_broken_guards_names_both(outside):
+    """The second is no reason to be silent of the first."""
+    result = outside(
+        FUNCTION
+        + """
+    runs = []
+
+    @coalesced(ttl=60)
+    async def together():
+        runs.append(asyncio.Event())
+        if len(runs) == 2:
+            for run in runs:
+                run.set()
+        await runs[-1].wait()
+        return []
+
+    @pytest.mark.asyncio
+    async def test_both(coalesce_isolated, coalesce_single_flight, coalesce_unchanged):
+        first = asyncio.create_task(together())
+        while not runs:
+            await asyncio.sleep(0)
+        together.invalidate()
+        for result in await asyncio.gather(first, together()):
+            result.append("mine")
+    """
+    )
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines_random(["*is now*mine*", "*2 fetches at once of*together*"])
 
 
 def test_contracts_run_in_strict_mode_and_say_what_is_wrong(outside):
@@ -283,6 +366,19 @@ def test_what_freezegun_and_time_machine_do(outside):
             assert loop.time() == loop.time() == time.monotonic()
             loop.close()
 
+    def test_freezegun_does_not_stop_a_virtual_loop():
+        from coalesce_kit.testing.clock import run
+
+        async def story():
+            await asyncio.sleep(60)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(5):
+                    await asyncio.sleep(10)
+            return asyncio.get_running_loop().time()
+
+        with freezegun.freeze_time("2031-01-01"):
+            assert run(story()) == 65.0
+
     def test_time_machine(coalesce_isolated):
         with time_machine.travel(datetime.datetime(2031, 1, 1), tick=False) as traveller:
             ask()
@@ -303,4 +399,83 @@ def test_what_freezegun_and_time_machine_do(outside):
             assert datetime.date.today().year in (2030, 2031)
     """
     )
-    result.assert_outcomes(passed=5)
+    result.assert_outcomes(passed=6)
+
+
+def test_a_test_may_have_a_real_loop_where_the_others_have_virtual_ones(outside, pytester):
+    """As the documentation has it; and what is primed after the clock has begun is there."""
+    pytester.makeconftest("""
+        import asyncio
+        from coalesce_kit.testing.clock import virtual_loop
+
+        def pytest_configure(config):
+            config.addinivalue_line("markers", "real_loop: runs in real time")
+
+        def pytest_asyncio_loop_factories(config, item):
+            if item.get_closest_marker("real_loop"):
+                return {"real": asyncio.new_event_loop}
+            return {"virtual": virtual_loop}
+    """)
+    result = outside(
+        FUNCTION
+        + """
+    from coalesce_kit.testing.clock import VirtualLoop
+
+    async def test_virtual():
+        assert isinstance(asyncio.get_running_loop(), VirtualLoop)
+
+    @pytest.mark.real_loop
+    async def test_real():
+        assert await asyncio.to_thread(lambda: 7) == 7
+
+    @pytest.fixture
+    async def primed():
+        odds.prime(["primed"], "nba")
+
+    async def test_the_clock_first(coalesce_isolated, coalesce_clock, primed):
+        assert await odds("nba") == ["primed"]
+
+    async def test_the_clock_last(coalesce_isolated, primed, coalesce_clock):
+        assert await odds("nba") == ["nba"]
+    """,
+        "-o",
+        "asyncio_mode=auto",
+        "--strict-markers",
+    )
+    result.assert_outcomes(passed=4)
+
+
+def test_a_test_may_choose_between_two_loops(outside, pytester):
+    """One that does not choose runs on both."""
+    pytester.makeconftest("""
+        import asyncio
+        from coalesce_kit.testing.clock import virtual_loop
+
+        def pytest_asyncio_loop_factories(config, item):
+            return {"virtual": virtual_loop, "real": asyncio.new_event_loop}
+    """)
+    result = outside(
+        """
+    import asyncio
+    import pytest
+
+    @pytest.mark.asyncio(loop_factories=["real"])
+    async def test_real():
+        assert await asyncio.to_thread(lambda: 7) == 7
+
+    @pytest.mark.asyncio
+    async def test_both():
+        await asyncio.sleep(0)
+    """
+    )
+    result.assert_outcomes(passed=3)
+
+
+def test_the_plugin_has_a_name(pytester):
+    """It can be left out, and asked for where nothing is loaded by itself."""
+    pytester.makepyfile("def test_it(coalesce_isolated): pass")
+    quietly = ("-p", "no:cacheprovider", "-p", "no:randomly")
+    pytester.runpytest_subprocess(*quietly).assert_outcomes(passed=1)
+    left_out = pytester.runpytest_subprocess(*quietly, "-p", "no:coalesce_kit")
+    left_out.assert_outcomes(errors=1)
+    left_out.stdout.fnmatch_lines(["*fixture 'coalesce_isolated' not found"])

@@ -1,13 +1,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
 import socket
+import subprocess
+import sys
+import threading
 import time
+from datetime import timedelta
 
+import anyio
+import anyio.to_thread
 import pytest
 
+from coalesce_kit import coalesced
 from coalesce_kit.clock import clock
 from coalesce_kit.testing.clock import DeadlockError, VirtualClock, VirtualLoop, run, virtual_loop
+from coalesce_kit.testing.waiting import describe_task
 
 
 async def test_a_long_sleep_takes_no_time(virtual_time):
@@ -49,10 +59,19 @@ def test_a_clock_is_entered_by_itself():
     assert clock.now is real
 
 
-@pytest.mark.parametrize("seconds", [-1, float("nan")])
+@pytest.mark.parametrize("seconds", [-1, math.nan, math.inf, -math.inf, pytest.param(10**400, id="huge")])
 def test_time_never_goes_back(seconds):
-    """A step that is not at least 0 is refused."""
-    with pytest.raises(ValueError, match="forward only"):
+    """A step that is not at least 0, or has no end, is refused."""
+    hand = VirtualClock()
+    with pytest.raises(ValueError, match="forward only: advance.. takes seconds, a finite number of at least 0, not"):
+        hand.advance(seconds)
+    assert hand.now() == 0.0
+
+
+@pytest.mark.parametrize("seconds", ["30", None, timedelta(seconds=30)])
+def test_time_is_moved_by_seconds(seconds):
+    """Anything that is no number is refused by name."""
+    with pytest.raises(TypeError, match=r"advance\(\) takes seconds, a finite number, not "):
         VirtualClock().advance(seconds)
 
 
@@ -113,6 +132,93 @@ def test_a_deadlock_fails_at_once_and_names_who_waits():
     assert ".main) at " in text
 
 
+def named_in_a_deadlock(wait):
+    """Return the line of the error that names the task in which ``wait`` is awaited."""
+
+    async def main():
+        await wait()
+
+    with pytest.raises(DeadlockError) as caught:
+        run(main())
+    return str(caught.value).splitlines()[1]
+
+
+def test_the_line_is_the_users_and_not_the_librarys():
+    """Whatever of asyncio, of an installed library and of the package stands below it."""
+
+    @coalesced
+    async def odds():
+        await asyncio.Event().wait()
+
+    async def in_a_queue():
+        await asyncio.Queue().get()
+
+    async def in_anyio():
+        await anyio.Event().wait()
+
+    class Own:
+        def __await__(self):
+            yield from asyncio.Event().wait().__await__()
+
+    async def in_an_awaitable():
+        await Own()
+
+    async def stream():
+        await asyncio.Queue().get()
+        yield
+
+    async def in_a_stream():
+        async for _ in stream():
+            pass
+
+    innermost = {
+        in_a_queue: (in_a_queue, 1),
+        in_anyio: (in_anyio, 1),
+        in_an_awaitable: (Own.__await__, 1),
+        in_a_stream: (stream, 1),
+        odds: (named_in_a_deadlock, 4),
+    }
+    for wait, (function, line) in innermost.items():
+        told = named_in_a_deadlock(wait)
+        assert f"{__file__}:{function.__code__.co_firstlineno + line}" in told
+        assert told.endswith(f", in {function.__qualname__}") is (function is not named_in_a_deadlock)
+
+
+def test_a_task_without_a_line_of_the_users_is_named_by_its_last():
+    """As one that is made of the library alone."""
+
+    async def main():
+        task = asyncio.get_running_loop().create_task(asyncio.Event().wait(), name="bare")
+        await asyncio.wait([task])
+
+    with pytest.raises(DeadlockError, match=r"bare \(Event\.wait\) at .*locks\.py:\d+$"):
+        run(main())
+
+
+async def test_a_task_that_has_ended_waits_nowhere():
+    """It has a name still, and no line."""
+    task = asyncio.get_running_loop().create_task(asyncio.sleep(0), name="over")
+    await task
+    assert describe_task(task) == "over (sleep)"
+
+
+def test_what_was_typed_in_is_the_users():
+    """It has no file, and has lines all the same."""
+    program = "import asyncio\nfrom coalesce_kit.testing.clock import run\nrun(asyncio.Event().wait())"
+    typed = "import asyncio\nfrom coalesce_kit.testing.clock import run\n"
+    typed += "async def main():\n    await asyncio.Queue().get()\n\nrun(main())"
+    for text, told in ((program, "locks.py:"), (typed, "<string>:4")):
+        done = subprocess.run([sys.executable, "-c", text], text=True, capture_output=True, check=False)
+        assert told in done.stderr.splitlines()[-1]
+
+
+def test_a_timer_at_the_end_of_time_wakes_nobody():
+    """To sleep for ever is what libraries do who wait to be cancelled."""
+    for sleep_forever in (anyio.sleep_forever, lambda: asyncio.sleep(math.inf)):
+        with pytest.raises(DeadlockError, match="no timer"):
+            run(sleep_forever())
+
+
 def test_a_loop_left_running_without_tasks_is_a_deadlock():
     """run_forever without anything to do fails as well."""
     loop = virtual_loop()
@@ -131,6 +237,58 @@ def test_threads_are_refused():
 
     with pytest.raises(RuntimeError, match=r"runs no threads"):
         run(main())
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.05])
+def test_threads_of_anyio_are_refused(seconds):
+    """They come past the loop, as those of FastAPI's plain endpoints do; the error names who waits for one."""
+
+    async def main():
+        async with asyncio.timeout(5):
+            await anyio.to_thread.run_sync(time.sleep, seconds)
+
+    with pytest.raises(RuntimeError, match=r"runs no threads, and one of anyio's .*\n.*test_virtual_clock\.py:\d+"):
+        run(main())
+
+
+def test_what_was_refused_ends():
+    """The tasks of the run are cancelled as after any error, and the thread of a later run is refused again."""
+    ended = []
+
+    async def main():
+        try:
+            await anyio.to_thread.run_sync(time.sleep, 0)
+        finally:
+            await asyncio.sleep(1)
+            ended.append(asyncio.get_running_loop().time())
+
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="runs no threads"):
+            run(main())
+    assert ended == [1.0, 1.0]
+
+
+def test_threads_of_others_are_none_of_its_business():
+    """A loop beside it, in real time, may have threads of anyio, idle or at work; and so may threads without a loop."""
+    begun, release = threading.Event(), threading.Event()
+
+    async def real():
+        await anyio.to_thread.run_sync(time.sleep, 0)  # idle from now on
+        begun.set()
+        await anyio.to_thread.run_sync(release.wait, 10)
+
+    async def main():
+        await asyncio.sleep(60)
+        return asyncio.get_running_loop().time()
+
+    nameless = threading.Thread(target=release.wait, args=(10,), name="AnyIO worker thread")
+    with contextlib.ExitStack() as ending:
+        for thread in (threading.Thread(target=asyncio.run, args=(real(),)), nameless):
+            thread.start()
+            ending.callback(thread.join)
+        ending.callback(release.set)
+        assert begun.wait(10)
+        assert run(main()) == 60.0
 
 
 def test_sockets_are_refused():
