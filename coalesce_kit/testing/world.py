@@ -269,12 +269,14 @@ class World:
 
     def _options(self) -> list[Event]:
         """Return what may happen next; a handle of the loop comes first."""
-        ready: Sized = self.loop.ready()
+        handles = self.loop.ready()
+        ready: Sized = handles
         options = [self._turn] if ready else []
         if self._permuted and len(ready) > 1:
             options += [
                 Event(f"@{place}", partial(self._run_out_of_turn, place), times=_ENDLESS)
-                for place in range(1, len(ready))
+                for place, handle in enumerate(handles)
+                if place and not handle.cancelled()
             ]
         if self._loop_turns:
             turns = [turn for loop, turn in self._loop_turns if loop.ready()]

@@ -392,6 +392,21 @@ def test_ready_handles_overtake_each_other_if_asked():
     assert failure.value.trace == "a starts, b starts, @1"
 
 
+def test_a_handle_that_was_cancelled_overtakes_nobody():
+    """A loop passes it over, wherever it stands in the queue."""
+
+    def scenario(world):
+        async def cancel_what_is_ready():
+            loop = asyncio.get_running_loop()
+            loop.call_soon(print)
+            loop.call_soon(print, "cancelled").cancel()
+            await asyncio.sleep(0)
+
+        world.caller("a", cancel_what_is_ready)
+
+    assert explore(scenario, search="random", permuted=True, most_schedules=20).schedules == 20
+
+
 def test_orders_that_asyncio_does_not_have_are_never_exhausted():
     """With permuted=True only samples are taken, so that no report calls them exhausted."""
     with pytest.raises(ValueError, match="takes a sample"):
