@@ -77,7 +77,6 @@ class Tickets:
                     self._live[ticket.key] = ticket.older
             else:
                 _unlink(youngest, ticket)
-            ticket.older = None
 
     def void(self, key: Hashable) -> int:
         """Void every live ticket of ``key`` and advance the epoch. Return how many became void."""

@@ -251,6 +251,7 @@ class PendingRequest:
         terms = self.terms
         if self._run_timer is not None:
             self._run_timer.cancel()
+            self._run_timer = None
         self._began = clock.now()
         terms.counters.fetches += 1
         self.table.totals.fetches += 1
@@ -429,9 +430,7 @@ class PendingRequest:
         self.give_up(fetch_timeout(self.describe(), limit), "fetch_timeout_seconds is over", end="timed out")
 
     def _bound_what_is_held(self) -> None:
-        if self._began is None or self.terms.fetch_timeout_seconds is None:
-            if self._run_timer is not None:
-                self._run_timer.cancel()
+        if self._run_timer is None:  # else this was done, or fetch_timeout_seconds bounds it
             left = max(self.started + self.table.max_flight_seconds - clock.now(), 0.0)
             self._run_timer = self._call_later(left, self._stop_holding)
 

@@ -340,10 +340,9 @@ class ReadThrough:
 
     def put_off_older(self, ticket: CacheTicket | None, key: Key, error: BaseException) -> None:
         """After the failure of a fetch, put off the next try to replace what it was to replace, and nothing newer."""
-        if ticket is not None and ticket.is_good():
-            kept = self._shelf.peek(key)
-            if kept is not None and kept.ticket <= ticket.number:
-                self.put_off(kept, error)
+        kept = self._shelf.peek(key)
+        if ticket is not None and kept is not None and kept.ticket <= ticket.number:
+            self.put_off(kept, error)
 
     def _may_be_replaced(self, kept: Entry | None, error: Exception, now: float, *, refresh: bool) -> bool:
         """Whether nobody would miss what is kept if a remembered failure took its place."""

@@ -41,9 +41,9 @@ class Refreshes:
         return len(self._running())
 
     def start(self, key: Key, old: Entry, refresh: Callable[[], Coroutine[Any, Any, object]]) -> bool:
-        """Run ``refresh()`` in a task, unless one that is to replace ``old`` runs; return whether one is under way."""
-        if self.is_running(key, old):
-            return True
+        """Run ``refresh()`` in a task, unless one that is to replace ``old`` runs; return whether it will run."""
+        if self._is_running(key, old):
+            return False
         if len(self._all) >= MOST_REFRESHES and len(self._running()) >= MOST_REFRESHES:
             return False
         # Not by the loop's factory: an eager first step would run the origin inside the reader, who is to be answered
@@ -55,7 +55,7 @@ class Refreshes:
         task.add_done_callback(functools.partial(self._forget, key))
         return True
 
-    def is_running(self, key: Key, old: Entry) -> bool:
+    def _is_running(self, key: Key, old: Entry) -> bool:
         """Whether one runs now that is to replace ``old``."""
         current = self._current.get(key)
         return (

@@ -349,8 +349,6 @@ class SharedReadThrough(ReadThrough):
 
     def replace_later(self, key: Key, call: Call, old: SharedEntry, lease: str | None) -> bool:
         """Have an entry replaced in the background; return whether the lease will be used for it."""
-        if self.refreshes.is_running(key, old):
-            return False
         return self.refreshes.start(key, old, lambda: self._refresh_for_nobody(key, call, old, lease))
 
 

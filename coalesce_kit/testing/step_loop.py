@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from .clock import VirtualClock
 
@@ -99,9 +99,8 @@ class StepLoop(asyncio.BaseEventLoop):
 class _WatchedTask(asyncio.Task[Any]):
     """A task of a ``StepLoop``. ``asyncio.all_tasks`` asks every task for its loop, and is heard by that."""
 
-    def get_loop(self) -> asyncio.AbstractEventLoop:
+    def get_loop(self) -> StepLoop:
         """Return its loop."""
-        loop = super().get_loop()
-        if isinstance(loop, StepLoop):
-            loop.was_looked_at = True
+        loop = cast("StepLoop", super().get_loop())
+        loop.was_looked_at = True
         return loop

@@ -235,7 +235,7 @@ BUGS = (
         "several refreshes of one key at once",
         Refreshes,
         "start",
-        (("self.is_running(key, old)", "False"),),
+        (("self._is_running(key, old)", "False"),),
         "stale, 2 readers, 1 invalidation",
     ),
     Bug(

@@ -194,16 +194,18 @@ def test_grown_value_is_not_dropped_for_itself():
 
 
 def test_what_sums_of_floats_leave_over_is_nothing():
-    """A cache that holds nothing has room for whatever fits in, whatever 0.1 + 0.2 - 0.1 - 0.2 may be."""
+    """A cache that holds nothing has room for whatever fits in, whatever the sum of what it has held may be."""
     cache: S3FIFOCache[str, float] = S3FIFOCache(1.0, getsizeof=lambda size: size)
-    cache["a"], cache["b"] = 0.1, 0.2
-    del cache["a"], cache["b"]
-    assert (len(cache), cache.currsize > 0) == (0, True)
-    cache["c"] = 1.0
+    cache["a"], cache["b"], cache["c"] = 0.18, 0.57, 0.01
+    del cache["a"], cache["b"], cache["c"]
+    assert (len(cache), cache.currsize + 1.0 > 1.0) == (0, True)
+    cache["d"] = 1.0
+    assert (dict(cache), cache.currsize) == ({"d": 1.0}, 1.0)
 
-    assert (dict(cache), cache.currsize) == ({"c": 1.0}, 1.0)
-    node = Node("d")
-    assert [dropped.value for dropped in cache.insert("d", node, 1.0)] == [1.0]
+    cache["a"], cache["b"], cache["c"] = 0.18, 0.57, 0.01
+    del cache["a"], cache["b"], cache["c"]
+    assert cache.insert("e", Node("e"), 1.0) == []
+    assert (len(cache), cache.currsize) == (1, 1.0)
 
 
 def test_eviction_gives_only_so_many_chances():
