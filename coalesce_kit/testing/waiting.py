@@ -47,7 +47,9 @@ def describe_task(task: asyncio.Task[Any]) -> str:
 def _frames_of(awaited: Any) -> list[FrameType]:
     """Return the frames of what is suspended, from the outermost to the innermost."""
     frames: list[FrameType | None] = []
-    while awaited is not None:
+    seen: set[int] = set()
+    while awaited is not None and id(awaited) not in seen:  # what waits for itself is looked at once
+        seen.add(id(awaited))
         for kind, frame, inside in _SUSPENDED:
             if isinstance(awaited, kind):
                 frames.append(getattr(awaited, frame))

@@ -195,6 +195,37 @@ def test_a_task_without_a_line_of_the_users_is_named_by_its_last():
         run(main())
 
 
+class KnowsWhoAwaits:
+    """An awaitable that holds the coroutine which awaits it."""
+
+    awaited_by = None
+
+    def __await__(self):
+        return self
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return None
+
+
+async def test_what_leads_back_to_itself_is_looked_at_once():
+    """It is described all the same."""
+
+    async def waiting():
+        await own
+
+    own = KnowsWhoAwaits()
+    own.awaited_by = waiting()
+    task = asyncio.get_running_loop().create_task(own.awaited_by, name="round")
+    await asyncio.sleep(0)
+    assert "round (" in describe_task(task)
+    task.cancel()
+    await asyncio.wait([task])
+    del own.awaited_by
+
+
 async def test_a_task_that_has_ended_waits_nowhere():
     """It has a name still, and no line."""
     task = asyncio.get_running_loop().create_task(asyncio.sleep(0), name="over")
