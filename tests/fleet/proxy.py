@@ -40,6 +40,7 @@ class Proxy:
         self._to_port = port
         self._server: asyncio.Server | None = None
         self._lines: set[_Line] = set()
+        self._accepted: set[asyncio.Task[None]] = set()
         self._is_open = True
         self.trouble: Trouble | None = None
 
@@ -56,9 +57,12 @@ class Proxy:
         assert self._server is not None
         self._is_open = False  # also for a connection that is being accepted now
         self._server.close()
-        while self._lines:
+        # What the loop has accepted already comes to ``_accept`` some turns later, and nothing else tells of it.
+        while arriving := [task for task in asyncio.all_tasks() if "_accept_connection" in repr(task.get_coro())]:
+            await asyncio.wait(arriving)
+        while self._accepted:
             self.cut()
-            await asyncio.sleep(0.01)
+            await asyncio.wait(self._accepted, timeout=0.01)
         await self._server.wait_closed()
 
     def cut(self, traffic: Traffic = "all") -> None:
@@ -92,16 +96,23 @@ class Proxy:
             self._is_open = True
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._accepted.add(task)
+        try:
+            await self._join_up(reader, writer)
+        finally:
+            writer.transport.abort()  # whatever has become of it, its end too
+            self._accepted.discard(task)
+
+    async def _join_up(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if not self._is_open:
-            writer.transport.abort()
             return
         try:
             upstream = await asyncio.open_connection("127.0.0.1", self._to_port)
         except OSError:
-            writer.transport.abort()
             return
         if not self._is_open:  # meanwhile
-            writer.transport.abort()
             upstream[1].transport.abort()
             return
         line = _Line(self, (reader, writer), upstream)

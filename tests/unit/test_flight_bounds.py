@@ -9,6 +9,7 @@ from itertools import pairwise
 import pytest
 
 from coalesce_kit import CachePolicy, CloseReport, RequestCoalescer
+from coalesce_kit.backends.flight import current_flight
 from coalesce_kit.backends.recursion import wait_inside
 from coalesce_kit.errors import RecursiveFetchError
 from coalesce_kit.protocols import FlightTerms
@@ -107,6 +108,33 @@ async def test_a_failure_that_was_invalidated_is_not_even_refused() -> None:
 
     assert odds.peek() is None
     assert odds.stats().stale_publishes_refused == 0
+
+
+@virtual
+async def test_a_fetch_that_has_waited_first_is_bounded_when_it_runs() -> None:
+    """The bound of a fetch that nobody needs holds before the function is called, and after."""
+    backend = RequestCoalescer(max_wait_seconds=None, max_flight_seconds=20)
+    ended: list[str] = []
+
+    async def fetch() -> None:
+        await asyncio.sleep(1)
+        flight = current_flight.get()
+        assert flight is not None
+        flight.begin()
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            ended.append("cut")
+
+    (caller,) = start(backend.get_or_fetch("nba", fetch, terms=FlightTerms(waits_first=True, on_abandon="finish")))
+    await asyncio.sleep(2)
+    caller.cancel()
+    await outcomes([caller])
+    await asyncio.sleep(17)
+    assert ended == []
+    await asyncio.sleep(2)
+
+    assert ended == ["cut"]
 
 
 @virtual
